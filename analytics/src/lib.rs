@@ -1,1 +1,1 @@
-//! tmp
+//! Tidemill's queries over HTTP.

@@ -1,0 +1,1 @@
+//! From points to durable segments, in the order that design §6 fixes: catalog rows, marks, segments.

@@ -1,0 +1,1 @@
+//! Bytes of bodies: columns and segments. Pure; knows nothing of stores, and trusts no length it reads.

@@ -1,0 +1,9 @@
+//! Where things are stored: eras cut the fleet into shards and time into buckets; tables give the keys.
+//!
+//! Pure. A change here changes what is on disk: eras exist so that shard count and bucket width can change for
+//! later buckets without touching earlier ones.
+
+mod era;
+pub mod tables;
+
+pub use era::{Bucket, BucketWidth, Era, Eras, ErasError, Place, ShardCount};
