@@ -1,1 +1,13 @@
-//! tmp
+//! What Tidemill's tests stand on: real brokers, databases and `tidemill` processes that a test
+//! owns, faults on the wire between them, and an oracle that knows what must come back.
+//!
+//! The harness knows nothing of Tidemill's insides: it speaks MQTT, CQL and HTTP, reads exit
+//! codes, and would test any other implementation of the same promises. Everything is blocking,
+//! listens on loopback only, has a deadline, and dies with the test that started it.
+
+pub mod cassandra;
+pub mod environment;
+pub mod ports;
+pub mod process;
+pub mod real;
+pub mod wait;
