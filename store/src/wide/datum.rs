@@ -38,6 +38,16 @@ impl Datum {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
+    /// Roughly the bytes it takes in memory, to bound pages and queues by.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Int(_) | Self::Instant(_) => 8,
+            Self::Uuid(_) => 16,
+            Self::Text(text) => text.len(),
+            Self::Blob(bytes) => bytes.len(),
+        }
+    }
+
     /// The bytes, where they are some.
     pub fn as_blob(&self) -> Option<&Bytes> {
         if let Self::Blob(bytes) = self { Some(bytes) } else { None }
@@ -59,6 +69,11 @@ impl Key {
         &self.0
     }
 
+    /// Roughly the bytes it takes in memory.
+    pub fn size_bytes(&self) -> usize {
+        self.0.iter().map(Datum::size_bytes).sum()
+    }
+
     /// The part at `index`.
     pub fn part(&self, index: usize) -> Option<&Datum> {
         self.0.get(index)
@@ -78,4 +93,11 @@ pub struct Row {
     pub clustering: Key,
     /// One value for each cell column of the table.
     pub cells: Vec<Datum>,
+}
+
+impl Row {
+    /// Roughly the bytes it takes in memory.
+    pub fn size_bytes(&self) -> usize {
+        self.clustering.size_bytes() + self.cells.iter().map(Datum::size_bytes).sum::<usize>()
+    }
 }

@@ -12,9 +12,11 @@ mod table;
 pub mod memory;
 
 use std::future::Future;
+use std::sync::Arc;
 
 pub use datum::{Datum, Key, Row};
 pub use error::{Effect, ReadError, WriteError};
+pub use memory::Memory;
 pub use scan::{Bounds, Order, Page, PageToken, Scan};
 pub use table::{Column, ColumnType, Retention, Rows, Table, Workload};
 
@@ -53,6 +55,20 @@ pub enum Expected {
     Cell(&'static str, Datum),
 }
 
+impl Expected {
+    /// Whether `current` is what is expected. Panics where the table has no such cell: a caller's bug.
+    pub fn is_met_by(&self, table: &Table, current: Option<&Row>) -> bool {
+        match self {
+            Self::Absent => current.is_none(),
+            Self::Cell(name, value) => {
+                let index = table.cell_index(name);
+                assert!(index.is_some(), "{} has no cell {name}", table.name);
+                current.and_then(|row| row.cells.get(index?)) == Some(value)
+            }
+        }
+    }
+}
+
 /// How a compare-and-set ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Exchange {
@@ -69,7 +85,9 @@ pub enum Exchange {
 pub trait Wide: Send + Sync + 'static {
     /// Writes `rows` of one partition at `at`. `Ok`: all rows are durable as configured and every later read
     /// sees them. Rows of one call need not appear at one moment. May be repeated with the same arguments (I5).
-    /// In a table of [`Rows::Immutable`] a key must always be written with the same cells.
+    /// In a table of [`Rows::Immutable`] a key must always be written with the same cells and, where it is ever
+    /// deleted, at the same time. In a table of [`Rows::Versioned`] two writes of a key at one time must carry the
+    /// same cells: nobody may rely on which of them wins. Not for tables of [`Rows::Exchanged`].
     fn put(
         &self,
         table: &'static Table,
@@ -88,6 +106,7 @@ pub trait Wide: Send + Sync + 'static {
 
     /// One page of a partition's rows within bounds, in clustering order. Pages are not snapshots of each other:
     /// a row that exists during the whole of a scan appears once, one that comes or goes meanwhile may or may not.
+    /// Go on with the token of the page before, and otherwise the same scan.
     fn scan(
         &self,
         scan: &Scan,
@@ -104,8 +123,8 @@ pub trait Wide: Send + Sync + 'static {
         at: WriteTime,
     ) -> impl Future<Output = Result<(), WriteError>> + Send;
 
-    /// Replaces one row if it is as expected; linearizable per partition. Only for tables that nothing else
-    /// writes with [`Wide::put`] (leases, seals). After [`Effect::Unknown`] the caller reads back to learn.
+    /// Replaces one row if it is as expected; linearizable per partition. Only for tables of [`Rows::Exchanged`]
+    /// (leases, seals), which nothing puts or deletes. After [`Effect::Unknown`] the caller reads back to learn.
     fn compare_and_set(
         &self,
         table: &'static Table,
@@ -113,4 +132,53 @@ pub trait Wide: Send + Sync + 'static {
         expected: &Expected,
         row: &Row,
     ) -> impl Future<Output = Result<Exchange, WriteError>> + Send;
+}
+
+impl<W: Wide> Wide for Arc<W> {
+    fn put(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        rows: &[Row],
+        at: WriteTime,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send {
+        W::put(self, table, partition, rows, at)
+    }
+
+    fn get(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        clustering: &Key,
+    ) -> impl Future<Output = Result<Option<Row>, ReadError>> + Send {
+        W::get(self, table, partition, clustering)
+    }
+
+    fn scan(
+        &self,
+        scan: &Scan,
+        from: Option<PageToken>,
+    ) -> impl Future<Output = Result<Page, ReadError>> + Send {
+        W::scan(self, scan, from)
+    }
+
+    fn delete(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        deletion: &Deletion,
+        at: WriteTime,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send {
+        W::delete(self, table, partition, deletion, at)
+    }
+
+    fn compare_and_set(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        expected: &Expected,
+        row: &Row,
+    ) -> impl Future<Output = Result<Exchange, WriteError>> + Send {
+        W::compare_and_set(self, table, partition, expected, row)
+    }
 }

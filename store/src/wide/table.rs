@@ -1,7 +1,8 @@
 //! What a backend is told of a table: its columns, and how its rows are written and kept.
 
-use super::{Key, Row};
-use crate::wide::Datum;
+use std::ops::Bound;
+
+use super::{Bounds, Datum, Key, Row};
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,9 +11,10 @@ pub enum ColumnType {
     Int,
     /// [`Datum::Instant`].
     Instant,
-    /// [`Datum::Uuid`].
+    /// [`Datum::Uuid`]. In a clustering key all values of a column must share one version that is not time-based
+    /// (8 is meant for this): stores order UUIDs by their version first, and only then by their bits.
     Uuid,
-    /// [`Datum::Text`].
+    /// [`Datum::Text`]. A partition key that is one text must not be empty.
     Text,
     /// [`Datum::Blob`].
     Blob,
@@ -34,7 +36,7 @@ pub enum Rows {
     Immutable,
     /// The write with the highest time wins.
     Versioned,
-    /// Changed by compare-and-set alone.
+    /// Changed by compare-and-set alone: never put, never deleted.
     Exchanged,
 }
 
@@ -113,6 +115,31 @@ impl Table {
     /// Panics unless `key` is a clustering key of this table, or a leading part of one.
     pub fn assert_clustering_prefix(&self, key: &Key) {
         assert!(fits(self.clustering, key.parts(), Whole::No), "not a clustering prefix of {}", self.name);
+    }
+
+    /// Panics unless `key` is a whole clustering key of this table.
+    pub fn assert_clustering(&self, key: &Key) {
+        assert!(fits(self.clustering, key.parts(), Whole::Yes), "not a clustering key of {}", self.name);
+    }
+
+    /// Panics unless both bounds are clustering keys of this table, or leading parts of some.
+    pub fn assert_bounds(&self, bounds: &Bounds) {
+        for bound in [&bounds.start, &bounds.end] {
+            if let Bound::Included(key) | Bound::Excluded(key) = bound {
+                assert!(!key.parts().is_empty(), "a bound of {} without parts", self.name);
+                self.assert_clustering_prefix(key);
+            }
+        }
+    }
+
+    /// Panics where rows of this table are changed by compare-and-set alone.
+    pub fn assert_put_and_deleted(&self) {
+        assert!(self.rows != Rows::Exchanged, "{} is changed by compare-and-set alone", self.name);
+    }
+
+    /// Panics unless rows of this table are changed by compare-and-set alone.
+    pub fn assert_exchanged(&self) {
+        assert!(self.rows == Rows::Exchanged, "{} is not changed by compare-and-set", self.name);
     }
 
     /// Panics unless `row` has a whole clustering key and all cells of this table.
