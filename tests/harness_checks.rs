@@ -18,9 +18,7 @@ fn main() -> ExitCode {
 
 fn cassandra_answers_and_keeps_acknowledged_rows_over_a_kill() -> Result<()> {
     let cluster = Cluster::start(&Topology::single())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let keyspace = fresh_keyspace("harness");
     runtime.block_on(async {
         let session = connect(&cluster).await?;
@@ -35,18 +33,8 @@ fn cassandra_answers_and_keeps_acknowledged_rows_over_a_kill() -> Result<()> {
              {{'class': 'NetworkTopologyStrategy', '{DATACENTER}': 1}} AND durable_writes = true"
         );
         session.query_unpaged(create, ()).await?;
-        session
-            .query_unpaged(
-                format!("CREATE TABLE {keyspace}.t (k int PRIMARY KEY, v text)"),
-                (),
-            )
-            .await?;
-        session
-            .query_unpaged(
-                format!("INSERT INTO {keyspace}.t (k, v) VALUES (1, 'kept')"),
-                (),
-            )
-            .await?;
+        session.query_unpaged(format!("CREATE TABLE {keyspace}.t (k int PRIMARY KEY, v text)"), ()).await?;
+        session.query_unpaged(format!("INSERT INTO {keyspace}.t (k, v) VALUES (1, 'kept')"), ()).await?;
         cluster.node(0).kill()?;
         anyhow::Ok(())
     })?;

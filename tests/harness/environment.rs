@@ -6,10 +6,7 @@ use std::env::{current_exe, split_paths};
 use std::path::{Path, PathBuf};
 
 /// The variable `name`, unless unset or empty.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the tests' one home of the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "the tests' one home of the environment")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -63,36 +60,25 @@ pub fn tidemill() -> Option<PathBuf> {
         return Some(PathBuf::from(path)).filter(|path| path.is_file());
     }
     let test = current_exe().ok()?;
-    test.ancestors()
-        .skip(1)
-        .take(2)
-        .map(|directory| directory.join("tidemill"))
-        .find(|path| path.is_file())
+    test.ancestors().skip(1).take(2).map(|directory| directory.join("tidemill")).find(|path| path.is_file())
 }
 
 fn cache_directory() -> Option<PathBuf> {
     let base = || variable("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || variable("HOME").map(|home| Path::new(&home).join(".cache"));
-    variable("TIDEMILL_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| Some(base().or_else(home)?.join("tidemill")))
+    variable("TIDEMILL_CACHE").map(PathBuf::from).or_else(|| Some(base().or_else(home)?.join("tidemill")))
 }
 
 fn newest_cassandra(cache: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(cache).ok()?;
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            file_name(path).starts_with("cassandra-") && path.join("SHA256SUMS").is_file()
-        })
+        .filter(|path| file_name(path).starts_with("cassandra-") && path.join("SHA256SUMS").is_file())
         .max()
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn program(name: &str, file: &str, also_in: &[&str]) -> Option<PathBuf> {

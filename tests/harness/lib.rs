@@ -7,7 +7,11 @@
 
 pub mod cassandra;
 pub mod environment;
+pub mod http;
+pub mod mosquitto;
 pub mod ports;
 pub mod process;
 pub mod real;
+pub mod slot;
+pub mod tidemill;
 pub mod wait;

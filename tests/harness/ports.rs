@@ -36,10 +36,7 @@ impl Port {
             if let Ok(claim) = UdpSocket::bind(("127.0.0.1", number))
                 && is_free(number)
             {
-                return Ok(Self {
-                    number,
-                    _claim: claim,
-                });
+                return Ok(Self { number, _claim: claim });
             }
         }
         bail!("no free port from {FIRST} to {}", FIRST + COUNT)
@@ -69,10 +66,8 @@ mod tests {
         let ports: Vec<Port> = (0..50).map(|_| Port::claim().unwrap()).collect();
         let distinct: std::collections::BTreeSet<u16> = ports.iter().map(Port::number).collect();
         assert_eq!(distinct.len(), ports.len());
-        let listeners: Vec<TcpListener> = ports
-            .iter()
-            .map(|port| TcpListener::bind(port.address()).unwrap())
-            .collect();
+        let listeners: Vec<TcpListener> =
+            ports.iter().map(|port| TcpListener::bind(port.address()).unwrap()).collect();
         assert_eq!(listeners.len(), ports.len());
     }
 

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
-use crate::wait;
+use crate::{environment, wait};
 
 /// How many lines of a log an error shows.
 const TAIL_LINES: usize = 30;
@@ -59,11 +60,7 @@ impl Process {
             name: name.to_owned(),
             pid,
             log: log.to_owned(),
-            state: Mutex::new(State {
-                child,
-                watchdog: None,
-                exit: None,
-            }),
+            state: Mutex::new(State { child, watchdog: None, exit: None }),
         };
         process.state().watchdog = Some(watch(pid)?);
         Ok(process)
@@ -80,12 +77,7 @@ impl Process {
     }
 
     /// Waits until `ready` says so; fails early, with the end of the log, when the process exits.
-    pub fn wait_ready(
-        &self,
-        what: &str,
-        within: Duration,
-        mut ready: impl FnMut() -> bool,
-    ) -> Result<()> {
+    pub fn wait_ready(&self, what: &str, within: Duration, mut ready: impl FnMut() -> bool) -> Result<()> {
         wait::until(what, within, || match self.exit_status()? {
             Some(status) => bail!("{} exited early: {status}", self.name),
             None => Ok(ready().then_some(())),
@@ -136,37 +128,22 @@ impl Process {
     /// The last lines of the log, for an error message.
     pub fn log_tail(&self) -> String {
         let text = read_lossy(&self.log);
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| line.chars().take(TAIL_LINE_CHARS).collect())
-            .collect();
+        let lines: Vec<String> =
+            text.lines().map(|line| line.chars().take(TAIL_LINE_CHARS).collect()).collect();
         let skipped = lines.len().saturating_sub(TAIL_LINES);
-        lines
-            .into_iter()
-            .skip(skipped)
-            .collect::<Vec<_>>()
-            .join("\n")
+        lines.into_iter().skip(skipped).collect::<Vec<_>>().join("\n")
     }
 
     fn describe(&self) -> String {
         let log = self.log.display();
-        format!(
-            "{} (pid {}), end of {log}:\n{}",
-            self.name,
-            self.pid,
-            self.log_tail()
-        )
+        format!("{} (pid {}), end of {log}:\n{}", self.name, self.pid, self.log_tail())
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
         // The lock is held from the check to the signal: nobody reaps the child in between.
         let mut state = self.state();
         if let Some(status) = state.poll()? {
-            bail!(
-                "{} has already ended: {status}\n{}",
-                self.name,
-                self.describe()
-            );
+            bail!("{} has already ended: {status}\n{}", self.name, self.describe());
         }
         kill_process(Pid::from_child(&state.child), signal)
             .with_context(|| format!("sending {signal:?} to {}", self.name))
@@ -180,10 +157,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(error) = self.kill() {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "a test process could not be killed"
-            );
+            tracing::error!(error = format!("{error:#}"), "a test process could not be killed");
         }
     }
 }
@@ -208,15 +182,17 @@ impl State {
     }
 }
 
+/// A directory for a process's files, removed with its owner unless `TIDEMILL_KEEP=1`.
+pub fn scratch_directory(prefix: &str) -> Result<TempDir> {
+    let mut directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
+    directory.disable_cleanup(environment::keep_directories());
+    Ok(directory)
+}
+
 /// A process that kills `pid` when this process is gone and the pipe between them closes.
 fn watch(pid: u32) -> Result<Child> {
     Command::new("sh")
-        .args([
-            "-c",
-            "read -r _; kill -9 \"$1\"",
-            "watchdog",
-            &pid.to_string(),
-        ])
+        .args(["-c", "read -r _; kill -9 \"$1\"", "watchdog", &pid.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -251,8 +227,7 @@ mod tests {
 
     #[test]
     fn terminate_returns_the_exit_code_of_the_handler() {
-        let (_directory, process) =
-            shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done");
+        let (_directory, process) = shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done");
         process.wait_log("ready", SOON).unwrap();
         assert_eq!(process.terminate(SOON).unwrap().code(), Some(7));
     }
@@ -262,10 +237,7 @@ mod tests {
         let (_directory, process) = shell("echo the reason >&2; exit 3");
         let error = process.wait_log("never", SOON).unwrap_err();
         let text = format!("{error:#}");
-        assert!(
-            text.contains("the reason") && text.contains("exit status: 3"),
-            "{text}"
-        );
+        assert!(text.contains("the reason") && text.contains("exit status: 3"), "{text}");
     }
 
     #[test]

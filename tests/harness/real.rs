@@ -34,9 +34,7 @@ impl Requirement {
             Self::Cassandra if !can_start_cassandra() => {
                 Some("no Cassandra jars or no Java: tests/run provisions both")
             }
-            Self::SharedCassandra
-                if environment::running_cassandra().is_none() && !can_start_cassandra() =>
-            {
+            Self::SharedCassandra if environment::running_cassandra().is_none() && !can_start_cassandra() => {
                 Some("no running Cassandra named and no jars: tests/run provisions them")
             }
             Self::Tidemill if environment::tidemill().is_none() => {
@@ -45,11 +43,9 @@ impl Requirement {
             Self::SharedData if !environment::shared_directory().is_dir() => {
                 Some("no directory of shared data: set TIDEMILL_SHARED")
             }
-            Self::Mosquitto
-            | Self::Cassandra
-            | Self::SharedCassandra
-            | Self::Tidemill
-            | Self::SharedData => None,
+            Self::Mosquitto | Self::Cassandra | Self::SharedCassandra | Self::Tidemill | Self::SharedData => {
+                None
+            }
         }
     }
 }
@@ -63,14 +59,10 @@ pub fn trial<F>(name: &str, needs: &'static [Requirement], body: F) -> Trial
 where
     F: FnOnce() -> anyhow::Result<()> + Send + 'static,
 {
-    Trial::ignorable_test(name, move || {
-        match needs.iter().find_map(|need| need.missing()) {
-            Some(reason) if environment::require_real() => Err(Failed::from(reason)),
-            Some(reason) => Ok(Completion::ignored_with(reason)),
-            None => body()
-                .map(|()| Completion::Completed)
-                .map_err(|error| Failed::from(format!("{error:?}"))),
-        }
+    Trial::ignorable_test(name, move || match needs.iter().find_map(|need| need.missing()) {
+        Some(reason) if environment::require_real() => Err(Failed::from(reason)),
+        Some(reason) => Ok(Completion::ignored_with(reason)),
+        None => body().map(|()| Completion::Completed).map_err(|error| Failed::from(format!("{error:?}"))),
     })
 }
 

@@ -13,10 +13,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// The monotonic clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the tests' one home of the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the tests' one home of the clock")]
 pub fn now() -> Instant {
     Instant::now()
 }
@@ -30,11 +27,7 @@ pub fn pause(span: Duration) {
 /// Asks `probe` until it answers with a value, at least once, and fails after `within`.
 ///
 /// An error of the probe ends the wait at once: `Ok(None)` is "not yet".
-pub fn until<T>(
-    what: &str,
-    within: Duration,
-    mut probe: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, within: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let started = now();
     let mut span = PAUSE_MIN;
     loop {

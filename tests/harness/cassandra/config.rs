@@ -115,16 +115,10 @@ impl NodeConfig {
         let mut arguments: Vec<OsString> = FLAGS.iter().map(OsString::from).collect();
         arguments.push(concat("-javaagent:", &jamm(lib)?));
         arguments.extend(module_flags());
-        arguments.push(concat(
-            "-Dcassandra.config=file://",
-            &conf.join("cassandra.yaml"),
-        ));
+        arguments.push(concat("-Dcassandra.config=file://", &conf.join("cassandra.yaml")));
         arguments.push(concat("-Dcassandra.storagedir=", &self.directory));
         arguments.push(concat("-Dcassandra.logdir=", logs));
-        arguments.push(concat(
-            "-Dlogback.configurationFile=",
-            &conf.join("logback.xml"),
-        ));
+        arguments.push(concat("-Dlogback.configurationFile=", &conf.join("logback.xml")));
         arguments.push(format!("-Dcassandra.jmx.local.port={}", self.jmx_port).into());
         arguments.push("-cp".into());
         arguments.push(class_path(&conf, lib));
@@ -153,13 +147,7 @@ impl NodeConfig {
 
     fn yaml(&self) -> String {
         let directory = self.directory.display();
-        let Self {
-            host,
-            seed,
-            native_port,
-            storage_port,
-            ..
-        } = self;
+        let Self { host, seed, native_port, storage_port, .. } = self;
         let commit_log = self.commit_log.settings();
         let (authenticator, authorizer) = if self.password {
             ("PasswordAuthenticator", "CassandraAuthorizer")
@@ -217,9 +205,7 @@ const LOGBACK: &str = r#"<configuration>
 fn module_flags() -> impl Iterator<Item = OsString> {
     let opens = OPENS.iter().map(|package| ("opens", package));
     let exports = EXPORTS.iter().map(|package| ("exports", package));
-    opens
-        .chain(exports)
-        .map(|(how, package)| format!("--add-{how}={package}=ALL-UNNAMED").into())
+    opens.chain(exports).map(|(how, package)| format!("--add-{how}={package}=ALL-UNNAMED").into())
 }
 
 /// The agent that measures objects; Cassandra does not start without it.

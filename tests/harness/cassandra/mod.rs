@@ -19,6 +19,7 @@ pub use shared::{Shared, fresh_keyspace, release_shared, shared};
 
 use crate::environment;
 use crate::ports::Port;
+use crate::process::scratch_directory;
 use config::NodeConfig;
 use node::Installation;
 
@@ -36,11 +37,7 @@ pub struct Topology {
 impl Topology {
     /// One node in [`DATACENTER`], which has synced its commit log before it acknowledges.
     pub fn single() -> Self {
-        Self {
-            datacenters: vec![DATACENTER.to_owned()],
-            commit_log: CommitLog::Group,
-            password: false,
-        }
+        Self { datacenters: vec![DATACENTER.to_owned()], commit_log: CommitLog::Group, password: false }
     }
 
     /// One node for each name, in the data centre of that name, started in this order. At most
@@ -85,7 +82,7 @@ impl Cluster {
             lib: environment::cassandra_lib().context("no Cassandra jars; run tests/run")?,
             java: environment::java().context("no Java; run tests/run")?,
         });
-        let directory = scratch("tidemill-cassandra-")?;
+        let directory = scratch_directory("tidemill-cassandra-")?;
         let native = Port::claim()?;
         let storage = Port::claim()?;
         let mut ports = Vec::new();
@@ -107,12 +104,7 @@ impl Cluster {
             nodes.push(Node::start(config, Arc::clone(&installation))?);
         }
         ports.push(storage);
-        Ok(Self {
-            nodes,
-            native,
-            _ports: ports,
-            _directory: directory,
-        })
+        Ok(Self { nodes, native, _ports: ports, _directory: directory })
     }
 
     /// The nodes, in the topology's order.
@@ -124,12 +116,8 @@ impl Cluster {
     pub fn node(&self, index: usize) -> &Node {
         let count = self.nodes.len();
         let node = self.nodes.get(index);
-        #[expect(
-            clippy::expect_used,
-            reason = "a test asks for a node that it has not started"
-        )]
-        node.with_context(|| format!("node {index} of {count}"))
-            .expect("node of the topology")
+        #[expect(clippy::expect_used, reason = "a test asks for a node that it has not started")]
+        node.with_context(|| format!("node {index} of {count}")).expect("node of the topology")
     }
 
     /// The port that every node answers CQL on.
@@ -141,10 +129,4 @@ impl Cluster {
     pub fn contact_points(&self) -> Vec<String> {
         self.nodes.iter().map(Node::contact_point).collect()
     }
-}
-
-fn scratch(prefix: &str) -> Result<TempDir> {
-    let mut directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
-    directory.disable_cleanup(environment::keep_directories());
-    Ok(directory)
 }

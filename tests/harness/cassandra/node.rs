@@ -5,14 +5,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::config::NodeConfig;
 use crate::process::Process;
+use crate::slot::Slot;
 use crate::wait;
 
 /// A node is ready in some 15 s on an idle machine; the machine may be busy.
@@ -33,18 +34,13 @@ pub struct Node {
     config: NodeConfig,
     installation: Arc<Installation>,
     starts: AtomicU32,
-    process: Mutex<Option<Process>>,
+    process: Slot,
 }
 
 impl Node {
     pub(super) fn start(config: NodeConfig, installation: Arc<Installation>) -> Result<Self> {
         config.write_files()?;
-        let node = Self {
-            config,
-            installation,
-            starts: AtomicU32::new(0),
-            process: Mutex::new(None),
-        };
+        let node = Self { config, installation, starts: AtomicU32::new(0), process: Slot::default() };
         node.restart()?;
         Ok(node)
     }
@@ -66,28 +62,22 @@ impl Node {
 
     /// `kill -9`, if it runs.
     pub fn kill(&self) -> Result<()> {
-        if let Some(process) = self.process().take() {
-            process.kill()?;
-        }
-        Ok(())
+        self.process.kill()
     }
 
     /// SIGTERM, and waits until the node has drained and ended.
     pub fn stop(&self) -> Result<()> {
-        if let Some(process) = self.process().take() {
-            process.terminate(STOP_WITHIN)?;
-        }
-        Ok(())
+        self.process.stop(STOP_WITHIN).map(drop)
     }
 
     /// Freezes the node: its connections stay open and nothing answers.
     pub fn pause(&self) -> Result<()> {
-        self.running(Process::pause)
+        self.process.pause()
     }
 
     /// Undoes [`Node::pause`].
     pub fn resume(&self) -> Result<()> {
-        self.running(Process::resume)
+        self.process.resume()
     }
 
     /// Starts the node on the directories that it has, killing it first if it runs, and waits
@@ -99,41 +89,23 @@ impl Node {
         let logs = self.config.directory.join(format!("logs{number}"));
         std::fs::create_dir_all(&logs)?;
         let mut command = Command::new(&self.installation.java);
-        command.args(
-            self.config
-                .daemon_arguments(&self.installation.lib, &logs)?,
-        );
+        command.args(self.config.daemon_arguments(&self.installation.lib, &logs)?);
         // The daemon's own log and what the JVM prints share a file: one place to look.
         let process = Process::spawn("cassandra", command, &logs.join("system.log"))?;
+        let process = self.process.put(process);
         process.wait_log("Starting listening for CQL", READY_WITHIN)?;
         tracing::info!(host = self.config.host, took = ?started.elapsed(), "cassandra is ready");
-        *self.process() = Some(process);
         Ok(())
     }
 
     /// Runs one nodetool command against the node and returns what it prints.
     pub fn nodetool(&self, command: &[&str]) -> Result<String> {
-        let arguments = self
-            .config
-            .nodetool_arguments(&self.installation.lib, command);
-        let output = Command::new(&self.installation.java)
-            .args(arguments)
-            .output()
-            .context("starting nodetool")?;
+        let arguments = self.config.nodetool_arguments(&self.installation.lib, command);
+        let output =
+            Command::new(&self.installation.java).args(arguments).output().context("starting nodetool")?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let complained = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "nodetool {command:?}: {printed}{complained}"
-        );
+        ensure!(output.status.success(), "nodetool {command:?}: {printed}{complained}");
         Ok(printed)
-    }
-
-    fn running(&self, act: impl FnOnce(&Process) -> Result<()>) -> Result<()> {
-        act(self.process().as_ref().context("the node is stopped")?)
-    }
-
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,11 +38,7 @@ impl Shared {
         if let Some(contact_point) = environment::running_cassandra() {
             let datacenter = environment::variable("TIDEMILL_CASSANDRA_DATACENTER")
                 .unwrap_or_else(|| DATACENTER.to_owned());
-            return Ok(Self {
-                contact_point,
-                datacenter,
-                _own: None,
-            });
+            return Ok(Self { contact_point, datacenter, _own: None });
         }
         let cluster = Cluster::start(&Topology::single())?;
         Ok(Self {
@@ -56,13 +52,9 @@ impl Shared {
 /// The shared node, started on the first call; concurrent callers wait for it.
 pub fn shared() -> Result<Arc<Shared>> {
     let mut slot = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    slot.get_or_insert_with(|| {
-        Shared::start()
-            .map(Arc::new)
-            .map_err(|error| format!("{error:?}"))
-    })
-    .clone()
-    .map_err(|error| anyhow!("the shared Cassandra did not start: {error}"))
+    slot.get_or_insert_with(|| Shared::start().map(Arc::new).map_err(|error| format!("{error:?}")))
+        .clone()
+        .map_err(|error| anyhow!("the shared Cassandra did not start: {error}"))
 }
 
 /// Ends this process's use of the shared node: a node of its own is killed once no trial holds it.
