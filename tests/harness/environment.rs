@@ -44,14 +44,19 @@ pub fn running_cassandra() -> Option<String> {
     variable("TIDEMILL_CASSANDRA")
 }
 
-/// The Java that Cassandra runs on: `JAVA`, else `java` on the path.
+/// The Java that Cassandra runs on: `JAVA`, else a Debian Java 17, which need not be the default
+/// one, else `java` on the path.
 pub fn java() -> Option<PathBuf> {
-    program("JAVA", "java", &[])
+    let seventeen = || entries(Path::new("/usr/lib/jvm"), "17").map(|home| home.join("bin/java"));
+    match variable("JAVA") {
+        Some(path) => Some(PathBuf::from(path)),
+        None => seventeen().find(|path| path.is_file()).or_else(|| program("java", &[])),
+    }
 }
 
-/// The broker: `MOSQUITTO`, else `mosquitto` on the path or in Debian's `/usr/sbin`.
+/// The broker: `mosquitto` on the path or in Debian's `/usr/sbin`.
 pub fn mosquitto() -> Option<PathBuf> {
-    program("MOSQUITTO", "mosquitto", &["/usr/sbin", "/usr/local/sbin"])
+    program("mosquitto", &["/usr/sbin", "/usr/local/sbin"])
 }
 
 /// The program under test: `TIDEMILL_BIN`, else `tidemill` where cargo put it beside this test.
@@ -70,21 +75,18 @@ fn cache_directory() -> Option<PathBuf> {
 }
 
 fn newest_cassandra(cache: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(cache).ok()?;
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| file_name(path).starts_with("cassandra-") && path.join("SHA256SUMS").is_file())
-        .max()
+    entries(cache, "cassandra-").filter(|path| path.join("SHA256SUMS").is_file()).max()
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn entries(directory: &Path, part_of_name: &'static str) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    let named = move |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains(part_of_name))
+    };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(named)
 }
 
-fn program(name: &str, file: &str, also_in: &[&str]) -> Option<PathBuf> {
-    if let Some(path) = variable(name) {
-        return Some(PathBuf::from(path)).filter(|path| path.is_file());
-    }
+fn program(file: &str, also_in: &[&str]) -> Option<PathBuf> {
     let path = variable("PATH").unwrap_or_default();
     split_paths(&path)
         .chain(also_in.iter().map(PathBuf::from))
