@@ -96,6 +96,14 @@ impl Bucket {
         Self { start: time.nanos().div_euclid(width.0) * width.0, width: width.0 }
     }
 
+    /// The bucket of `width` that starts at `millis`, as [`Bucket::start_millis`] gave it; `None` where none does.
+    pub fn from_start_millis(millis: i64, width: BucketWidth) -> Option<Self> {
+        let start = millis.checked_mul(1_000_000)?;
+        let bucket = Self { start, width: width.0 };
+        let held = clamp(start);
+        (Self::at(held, width) == bucket).then_some(bucket)
+    }
+
     /// Its start in whole milliseconds: how it is named in keys. It may lie a little before
     /// [`Timestamp::MIN`], which is why it is not a [`Timestamp`].
     pub const fn start_millis(self) -> i64 {

@@ -4,6 +4,10 @@
 //! later buckets without touching earlier ones.
 
 mod era;
+mod eras_log;
+mod rows;
 pub mod tables;
 
 pub use era::{Bucket, BucketWidth, Era, Eras, ErasError, Place, ShardCount};
+pub use eras_log::{ErasFailure, install_eras, load_eras};
+pub use rows::{CatalogRow, EraRow, MarkRow, MarkState, MetricFact, RejectKind, RejectRow, SegmentRow};

@@ -3,13 +3,14 @@
 use crate::wide::ColumnType::{Blob, Instant, Int, Text, Uuid};
 use crate::wide::{Column, Retention, Rows, Table, Workload};
 
-/// Eras, all in partition 0.
+/// Eras, all in partition 0. Written by compare-and-set: were two installers with different settings both to
+/// believe that theirs is the first era, each would store where the other does not look.
 pub static ERAS: Table = Table {
     name: "eras",
     partition: &[Column::new("fleet", Int)],
     clustering: &[Column::new("starts_at", Instant)],
     cells: &[Column::new("shards", Int), Column::new("bucket_millis", Int)],
-    rows: Rows::Versioned,
+    rows: Rows::Exchanged,
     workload: Workload::Index,
     retention: Retention::Forever,
 };
