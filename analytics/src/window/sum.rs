@@ -1,0 +1,106 @@
+//! A compensated sum of doubles, after Neumaier ("Rundungsfehleranalyse einiger Verfahren zur Summation endlicher
+//! Summen", ZAMM 54, 1974): the error does not grow with the number of terms.
+//!
+//! Where the running sum leaves the range of a double although every term is inside it, the sum goes on scaled
+//! down by 2^64, so that an average or a sum that comes back into range is still right.
+
+/// 2^-64 and its inverse: exact to multiply by, and no 2^64 doubles overflow below it.
+const DOWN: f64 = 1.0 / 18_446_744_073_709_551_616.0;
+const UP: f64 = 18_446_744_073_709_551_616.0;
+
+/// A running sum. Infinities and NaN give what plain addition gives.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sum {
+    running: f64,
+    compensation: f64,
+    scaled: bool,
+}
+
+impl Sum {
+    /// Adds a term.
+    pub fn add(&mut self, term: f64) {
+        let scaled = if self.scaled { term * DOWN } else { term };
+        let total = self.running + scaled;
+        if total.is_finite() {
+            self.compensation += if self.running.abs() >= scaled.abs() {
+                (self.running - total) + scaled
+            } else {
+                (scaled - total) + self.running
+            };
+            self.running = total;
+        } else if self.running.is_finite() && scaled.is_finite() && !self.scaled {
+            *self =
+                Self { running: self.running * DOWN, compensation: self.compensation * DOWN, scaled: true };
+            self.add(term);
+        } else {
+            self.running = total;
+        }
+    }
+
+    /// The sum; infinite where it does not fit a double.
+    pub fn total(&self) -> f64 {
+        self.compensated() * self.scale()
+    }
+
+    /// The sum divided by `count`, even where the sum itself does not fit.
+    pub fn mean(&self, count: f64) -> f64 {
+        self.compensated() / count * self.scale()
+    }
+
+    fn compensated(&self) -> f64 {
+        if self.running.is_finite() { self.running + self.compensation } else { self.running }
+    }
+
+    fn scale(&self) -> f64 {
+        if self.scaled { UP } else { 1.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::window::number::nearest;
+
+    fn sum(terms: &[f64]) -> Sum {
+        let mut sum = Sum::default();
+        for term in terms {
+            sum.add(*term);
+        }
+        sum
+    }
+
+    #[test]
+    fn what_plain_addition_loses_is_kept() {
+        assert_eq!(sum(&[1.0, 1e100, 1.0, -1e100]).total().to_bits(), 2.0_f64.to_bits());
+        assert_eq!(sum(&[0.1; 10]).total().to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn a_sum_beyond_the_range_of_a_double_still_has_a_mean_and_may_come_back() {
+        let big = sum(&[f64::MAX, f64::MAX]);
+        assert_eq!(big.total().to_bits(), f64::INFINITY.to_bits());
+        assert_eq!(big.mean(2.0).to_bits(), f64::MAX.to_bits());
+        let back = sum(&[f64::MAX, f64::MAX, -f64::MAX, -f64::MAX, 2e300]);
+        assert_eq!(back.total().to_bits(), 2e300_f64.to_bits());
+    }
+
+    #[test]
+    fn infinities_and_nan_behave_as_in_plain_addition() {
+        assert_eq!(sum(&[1.0, f64::NEG_INFINITY, 2.0]).total().to_bits(), f64::NEG_INFINITY.to_bits());
+        assert!(sum(&[f64::INFINITY, f64::NEG_INFINITY]).total().is_nan());
+        assert!(sum(&[f64::NAN, 1.0]).total().is_nan());
+    }
+
+    proptest! {
+        /// Multiples of 1/1024 below 2^40 add up exactly as integers.
+        #[test]
+        fn sums_of_exact_fractions_are_exact(terms in prop::collection::vec(-(1_i64 << 50)..(1 << 50), 0..500)) {
+            let exact: i64 = terms.iter().sum();
+            let floats: Vec<f64> = terms.iter().map(|term| nearest(i128::from(*term)) / 1024.0).collect();
+            let expected = nearest(i128::from(exact)) / 1024.0;
+            prop_assert_eq!(sum(&floats).total().to_bits(), (expected + 0.0).to_bits());
+        }
+    }
+}
