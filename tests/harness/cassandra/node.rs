@@ -3,6 +3,7 @@
 //! Every start logs to a directory of its own, so that readiness is read from this start's log
 //! and never from an earlier one's.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -94,6 +95,9 @@ impl Node {
         let process = Process::spawn("cassandra", command, &logs.join("system.log"))?;
         let process = self.process.put(process);
         process.wait_log("Starting listening for CQL", READY_WITHIN)?;
+        // The line is written a moment before the port is open.
+        let address = (self.config.host.as_str(), self.config.native_port);
+        process.wait_ready("the CQL port", READY_WITHIN, || TcpStream::connect(address).is_ok())?;
         tracing::info!(host = self.config.host, took = ?started.elapsed(), "cassandra is ready");
         Ok(())
     }
