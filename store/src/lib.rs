@@ -8,6 +8,7 @@ pub mod append;
 pub mod catalog;
 pub mod codec;
 pub mod layout;
+pub mod metrics;
 pub mod model;
 pub mod read;
 pub mod wide;

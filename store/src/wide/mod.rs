@@ -6,17 +6,25 @@
 
 mod datum;
 mod error;
+mod faulty;
+#[cfg(feature = "lsm")]
+pub mod lsm;
+pub mod memory;
+mod metered;
+mod random;
+mod retrying;
 mod scan;
 mod table;
-
-pub mod memory;
 
 use std::future::Future;
 use std::sync::Arc;
 
 pub use datum::{Datum, Key, Row};
 pub use error::{Effect, ReadError, WriteError};
+pub use faulty::{FaultCounts, FaultRates, Faults, Faulty, WriteFault};
 pub use memory::Memory;
+pub use metered::Metered;
+pub use retrying::{RetryDecision, RetryPolicy, Retrying};
 pub use scan::{Bounds, Order, Page, PageToken, Scan};
 pub use table::{Column, ColumnType, Retention, Rows, Table, Workload};
 

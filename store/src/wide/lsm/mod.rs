@@ -1,0 +1,272 @@
+//! The embedded backend of [`super::Wide`]: an LSM tree in a directory, for one process on one machine.
+//!
+//! A write becomes bytes in its caller's task, waits in a bounded queue, and is committed in a group by the one
+//! thread that writes ([`committer`]); `Ok` follows the sync (I1). Reads go straight to the tree, on blocking
+//! threads, as many as the options allow. Every operation ends within the deadline, with an error if need be (I6).
+//! The formats: [`key`], [`value`], [`open`]; nothing below this folder is part of the crate's interface.
+
+mod committer;
+mod key;
+mod open;
+mod options;
+mod pending;
+mod tree;
+mod value;
+
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use bytes::Bytes;
+use prometheus::Registry;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use self::committer::{Answer, Change, Command, Committer, Done, Message};
+use self::pending::{Encoded, Swap, Sweep};
+use self::tree::Tree;
+use super::{
+    Deletion, Effect, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide,
+    WriteError, WriteTime,
+};
+use crate::metrics::CommitMetrics;
+
+pub use open::OpenError;
+pub use options::LsmOptions;
+
+/// The write time of rows that are changed by compare-and-set alone: nothing compares it.
+const UNTIMED: WriteTime = WriteTime::from_micros(0);
+
+/// An embedded store. Share it in an [`Arc`]. Dropping it waits for the commits under way.
+pub struct Lsm {
+    // In this order: without a sender the committer ends, then it is joined, then the tree is closed.
+    inbox: mpsc::Sender<Message>,
+    _committer: Joined,
+    tree: Arc<Tree>,
+    reads: Arc<Semaphore>,
+    waiting_bytes: Arc<Semaphore>,
+    broken: Arc<OnceLock<String>>,
+    options: LsmOptions,
+}
+
+/// A thread that is waited for.
+struct Joined(Option<thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // A panic in there was answered to every caller as a broken store.
+        let _ = self.0.take().map(thread::JoinHandle::join);
+    }
+}
+
+impl Lsm {
+    /// Opens the store in `options.dir`, created where absent, with these tables; adds its metrics to `registry`.
+    /// Blocks, for as long as it takes to replay the journals.
+    pub fn open(
+        options: LsmOptions,
+        tables: &[&'static Table],
+        registry: &Registry,
+    ) -> Result<Self, OpenError> {
+        let claim = open::Claim::new(&options.dir)?;
+        let tree = Arc::new(Tree::open(claim, &options, tables)?);
+        let metrics = CommitMetrics::register(registry)?;
+        let broken = Arc::new(OnceLock::new());
+        let (inbox, messages) = mpsc::channel(options.commit_queue_max);
+        let committer = Committer::new(
+            Arc::clone(&tree),
+            messages,
+            options.commit_queue_max,
+            Arc::clone(&broken),
+            metrics,
+        );
+        let thread = thread::Builder::new().name("tidemill-commit".into()).spawn(|| committer.run());
+        let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
+        Ok(Self {
+            inbox,
+            _committer: Joined(Some(thread)),
+            tree,
+            reads: Arc::new(Semaphore::new(usize::try_from(options.reads_max).unwrap_or(1).max(1))),
+            waiting_bytes: Arc::new(Semaphore::new(usize::try_from(options.commit_bytes_max).unwrap_or(1))),
+            broken,
+            options,
+        })
+    }
+
+    /// Takes no more operations, finishes those under way and syncs. The directory is given up when the last
+    /// handle is dropped. Closing again does nothing.
+    pub async fn close(&self) -> Result<(), WriteError> {
+        let (closed, done) = oneshot::channel();
+        if self.inbox.send(Message::Close(closed)).await.is_ok() {
+            let _ = done.await;
+        }
+        let _reads = self.reads.acquire_many(self.options.reads_max.max(1)).await;
+        self.reads.close();
+        let tree = Arc::clone(&self.tree);
+        let synced = tokio::task::spawn_blocking(move || tree.sync()).await;
+        match synced {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(WriteError::Broken { reason: error.to_string() }),
+            Err(error) => Err(WriteError::Broken { reason: error.to_string() }),
+        }
+    }
+
+    /// Bytes that the store takes on disk.
+    pub fn disk_bytes(&self) -> Result<u64, ReadError> {
+        self.tree.disk_bytes().map_err(|error| ReadError::Unavailable { reason: error.to_string() })
+    }
+
+    /// Hands a change to the committer and waits for its answer, within the deadline.
+    async fn commit(&self, table: &Table, change: Change, bytes: usize) -> Result<Done, WriteError> {
+        if let Some(reason) = self.broken.get() {
+            return Err(WriteError::Broken { reason: reason.clone() });
+        }
+        let table = self.tree.id(table);
+        let mut effect = Effect::NotApplied;
+        let committed = async {
+            let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.options.commit_bytes_max);
+            let share = Arc::clone(&self.waiting_bytes).acquire_many_owned(share).await;
+            let share = share.map_err(|_| closed_to_writes())?;
+            let (answer, answered): (Answer, _) = oneshot::channel();
+            let command = Command { table, change, answer, share };
+            self.inbox.send(Message::Change(command)).await.map_err(|_| closed_to_writes())?;
+            effect = Effect::Unknown;
+            answered.await.unwrap_or_else(|_| {
+                Err(WriteError::Broken { reason: "the thread that commits has ended".to_owned() })
+            })
+        };
+        tokio::time::timeout(self.options.deadline, committed).await.unwrap_or_else(|_| {
+            let reason = format!("not committed within {:?}", self.options.deadline);
+            Err(WriteError::Unavailable { effect, reason })
+        })
+    }
+
+    /// Reads on a blocking thread, within the deadline. A caller that goes away leaves its read to end by itself.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Tree) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let done = async {
+            let permit = Arc::clone(&self.reads).acquire_owned().await;
+            let permit =
+                permit.map_err(|_| ReadError::Refused { reason: "the store is closed".to_owned() })?;
+            let tree = Arc::clone(&self.tree);
+            let task = tokio::task::spawn_blocking(move || {
+                let result = read(&tree);
+                drop((tree, permit));
+                result
+            });
+            task.await.unwrap_or_else(|error| Err(ReadError::Unavailable { reason: error.to_string() }))
+        };
+        tokio::time::timeout(self.options.deadline, done).await.unwrap_or_else(|_| {
+            Err(ReadError::Unavailable { reason: format!("no answer within {:?}", self.options.deadline) })
+        })
+    }
+}
+
+fn closed_to_writes() -> WriteError {
+    WriteError::Refused { reason: "the store is closed".to_owned() }
+}
+
+fn encode(partition: &Key, row: &Row, at: WriteTime) -> Result<Encoded, WriteError> {
+    let key = key::encode(partition, &row.clustering);
+    if key.len() > key::BYTES_MAX || value::size(row) > value::BYTES_MAX {
+        let reason = format!("a row of {} bytes with a key of {}", value::size(row), key.len());
+        return Err(WriteError::Refused { reason });
+    }
+    let value = value::encode(&key, row, at);
+    Ok(Encoded { key: key.into(), value: value.into() })
+}
+
+impl Wide for Lsm {
+    async fn put(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        rows: &[Row],
+        at: WriteTime,
+    ) -> Result<(), WriteError> {
+        table.assert_put_and_deleted();
+        table.assert_partition(partition);
+        let mut bytes = 0;
+        let mut encoded = Vec::with_capacity(rows.len());
+        for row in rows {
+            table.assert_row(row);
+            let row = encode(partition, row, at)?;
+            bytes += row.key.len() + row.value.len();
+            encoded.push(row);
+        }
+        self.commit(table, Change::Put { kind: table.rows, rows: encoded, at }, bytes).await.map(drop)
+    }
+
+    async fn get(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        clustering: &Key,
+    ) -> Result<Option<Row>, ReadError> {
+        table.assert_partition(partition);
+        table.assert_clustering(clustering);
+        let key = key::encode(partition, clustering);
+        let clustering = clustering.clone();
+        self.read(move |tree| tree.row(table, &key, clustering)).await
+    }
+
+    async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
+        scan.assert_valid();
+        let Some(range) = key::range(&scan.partition, &scan.remaining(from)) else {
+            return Ok(Page { rows: Vec::new(), next: None });
+        };
+        let clustering_at = key::encode(&scan.partition, &Key::default()).len();
+        let scan = scan.clone();
+        self.read(move |tree| tree.page(&scan, range, clustering_at)).await
+    }
+
+    async fn delete(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        deletion: &Deletion,
+        at: WriteTime,
+    ) -> Result<(), WriteError> {
+        table.assert_put_and_deleted();
+        table.assert_partition(partition);
+        let change = match deletion {
+            Deletion::Row(clustering) => {
+                table.assert_clustering(clustering);
+                Change::Delete { key: Bytes::from(key::encode(partition, clustering)), at }
+            }
+            Deletion::Range(bounds) => {
+                table.assert_bounds(bounds);
+                let Some(range) = key::range(partition, bounds) else { return Ok(()) };
+                Change::Sweep(Sweep { table: self.tree.id(table), range, at })
+            }
+        };
+        self.commit(table, change, key::BYTES_MAX).await.map(drop)
+    }
+
+    async fn compare_and_set(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        expected: &Expected,
+        row: &Row,
+    ) -> Result<Exchange, WriteError> {
+        table.assert_exchanged();
+        table.assert_partition(partition);
+        table.assert_row(row);
+        let replacement = encode(partition, row, UNTIMED)?;
+        let bytes = replacement.key.len() + replacement.value.len();
+        let (expected, clustering) = (expected.clone(), row.clustering.clone());
+        let swap = Swap { table, expected, clustering, replacement };
+        match self.commit(table, Change::Exchange(Box::new(swap)), bytes).await? {
+            Done::Exchanged(exchange) => Ok(exchange),
+            Done::Written => {
+                Err(WriteError::Broken { reason: "a compare-and-set was answered like a put".to_owned() })
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Lsm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lsm").field("options", &self.options).finish_non_exhaustive()
+    }
+}
