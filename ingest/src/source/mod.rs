@@ -3,6 +3,8 @@
 //!
 //! A source knows nothing of shards or stores; the pipeline behind [`Intake`] knows nothing of connections.
 
+pub mod listener;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,0 +1,339 @@
+//! One accepted client, in one task: packets in, groups to the pipeline, acknowledgements out.
+//!
+//! One completion per read that brought messages, a queue of them, and all acknowledgements that are due in one
+//! write. In order of urgency at every wake-up: stop, settle, write, submit, read, time out. Nothing is read while
+//! a group waits for room in the pipeline, while the window is full, or while the client leaves answers unread, so
+//! that each connection costs bounded memory (I6); the rest waits in the client's socket.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::ending::Ending;
+use super::handshake::Accepted;
+use super::registry::Stop;
+use super::reply::{self, Version};
+use super::serve::Shared;
+use super::session::{Session, Step};
+use super::timer::Timer;
+use super::transport::Transport;
+use super::window::{Weight, Window, WindowLimits};
+use crate::source::{Closed, Completion, Intake, Publish};
+
+/// How long closing may take: the client is told why, but nobody waits for it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An accepted client.
+pub(super) struct Connection<S, A> {
+    shared: Arc<Shared<A>>,
+    transport: Transport<S>,
+    session: Session,
+    window: Window,
+    stop: Option<oneshot::Receiver<Stop>>,
+    silence_max: Duration,
+    /// When the last bytes came, or reading was resumed.
+    heard: Instant,
+    /// Since when the beginning of a packet waits for its end.
+    partial_since: Option<Instant>,
+    reading: bool,
+    /// Set once the process stops: until when to wait for what is in flight.
+    drain_until: Option<Instant>,
+    /// The pipeline takes no more.
+    closed: bool,
+    /// Messages that the pipeline did not take any more.
+    turned_away: usize,
+    timer: Timer,
+}
+
+/// The messages of one read, or of as much of it as the window allows.
+#[derive(Debug, Default)]
+struct Group {
+    messages: Vec<Publish>,
+    weight: Weight,
+}
+
+/// What happened.
+enum Event<I> {
+    /// Something moved: look again.
+    Progress,
+    /// The pipeline has answered; the intake comes back.
+    Submitted(I, Result<Completion, Closed>),
+    /// It is over.
+    Over(Ending),
+}
+
+impl<S, A> Connection<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(
+        transport: Transport<S>,
+        accepted: &Accepted,
+        stop: oneshot::Receiver<Stop>,
+        shared: Arc<Shared<A>>,
+    ) -> Self {
+        let now = Instant::now();
+        let limits = WindowLimits {
+            acks_max: usize::from(shared.limits.in_flight_messages_max.get()),
+            bytes_max: shared.limits.in_flight_bytes_max,
+        };
+        Self {
+            transport,
+            session: Session::new(accepted.version, shared.limits.topic_aliases_max),
+            window: Window::new(limits),
+            stop: Some(stop),
+            silence_max: accepted.silence_max,
+            heard: now,
+            partial_since: None,
+            reading: true,
+            drain_until: None,
+            closed: false,
+            turned_away: 0,
+            timer: Timer::new(now + accepted.silence_max),
+            shared,
+        }
+    }
+
+    /// Serves the client until it leaves or has to, and says why. What was taken is handed to the pipeline in any
+    /// case; returned is also how many messages stayed unacknowledged.
+    pub(super) async fn serve<I: Intake>(mut self, intake: I) -> (Ending, usize) {
+        let mut intake = Some(intake);
+        let mut submission = pin!(None);
+        let mut submitted = Weight::default();
+        let ending = loop {
+            if let Some(idle) = intake.take() {
+                let (group, over) = self.gather();
+                if group.messages.is_empty() {
+                    intake = Some(idle);
+                } else {
+                    submitted = group.weight;
+                    submission.set(Some(submit(idle, group.messages)));
+                }
+                if let Some(ending) = over {
+                    break ending;
+                }
+            }
+            match poll_fn(|context| self.poll_event(context, submission.as_mut())).await {
+                Event::Progress => {}
+                Event::Submitted(idle, answer) => {
+                    submission.set(None);
+                    intake = Some(idle);
+                    match answer {
+                        Ok(completion) => self.window.push(completion, submitted),
+                        Err(Closed) => self.pipeline_closed(submitted),
+                    }
+                }
+                Event::Over(ending) => break ending,
+            }
+        };
+        let left = self.window.total();
+        self.count_in_flight(left, Weight::default());
+        let pending = async {
+            if let Some(submission) = submission.as_mut().as_pin_mut() {
+                // Whatever it answers, there is nobody left to acknowledge to.
+                let _ = submission.await;
+            }
+        };
+        tokio::join!(close(self.transport, self.session.version(), ending), pending);
+        (ending, self.turned_away + left.acks)
+    }
+
+    /// Takes packets as far as the window allows. What came before a violation still counts.
+    fn gather(&mut self) -> (Group, Option<Ending>) {
+        let mut group = Group::default();
+        if self.closed {
+            return (group, None);
+        }
+        let before = self.window.total();
+        let mut taken = false;
+        let over = loop {
+            if self.window.is_full(self.session.version()) {
+                break None;
+            }
+            match self.take_packet(&mut group) {
+                Ok(true) => taken = true,
+                Ok(false) => break None,
+                Err(ending) => break Some(ending),
+            }
+        };
+        self.count_in_flight(before, self.window.total());
+        if !self.transport.inbox.is_partial() {
+            self.partial_since = None;
+        } else if taken || self.partial_since.is_none() {
+            self.partial_since = Some(self.heard);
+        }
+        self.transport.release();
+        self.window.release();
+        (group, over)
+    }
+
+    fn take_packet(&mut self, group: &mut Group) -> Result<bool, Ending> {
+        let limit = self.shared.limits.packet_bytes_max;
+        let Some(frame) = self.transport.inbox.take(limit).map_err(Ending::Violation)? else {
+            return Ok(false);
+        };
+        let bytes = frame.bytes();
+        match self.session.take(frame, &mut self.transport.out).map_err(Ending::Violation)? {
+            Step::Message(publish, packet_id) => {
+                let weight = self.window.admit(packet_id, bytes).map_err(Ending::Violation)?;
+                group.weight.add(weight);
+                group.messages.push(publish);
+                Ok(true)
+            }
+            Step::Done => Ok(true),
+            Step::Goodbye(goodbye) => Err(Ending::Goodbye(goodbye)),
+        }
+    }
+
+    fn poll_event<I, F>(
+        &mut self,
+        context: &mut Context<'_>,
+        submission: Pin<&mut Option<F>>,
+    ) -> Poll<Event<I>>
+    where
+        F: Future<Output = (I, Result<Completion, Closed>)>,
+    {
+        if let Poll::Ready(event) = self.poll_stop(context) {
+            return Poll::Ready(event);
+        }
+        let before = self.window.total();
+        match self.window.poll_settled(context, &mut self.transport.out) {
+            Poll::Ready(Ok(_)) => {
+                self.count_in_flight(before, self.window.total());
+                return Poll::Ready(Event::Progress);
+            }
+            Poll::Ready(Err(_)) => {
+                // The acknowledgements before it are waiting in the buffer, and closing writes them.
+                return Poll::Ready(Event::Over(Ending::Abandoned));
+            }
+            Poll::Pending => {}
+        }
+        let unsent = match self.transport.poll_send(context) {
+            Poll::Ready(Ok(())) => false,
+            Poll::Ready(Err(_)) => return Poll::Ready(Event::Over(Ending::Broken)),
+            Poll::Pending => true,
+        };
+        let submitting = submission.is_some();
+        if let Some(Poll::Ready((intake, answer))) =
+            submission.as_pin_mut().map(|future| future.poll(context))
+        {
+            return Poll::Ready(Event::Submitted(intake, answer));
+        }
+        if self.drain_until.is_some() && !unsent && !submitting && self.window.total().messages == 0 {
+            return Poll::Ready(Event::Over(Ending::ShuttingDown));
+        }
+        if let Poll::Ready(event) = self.poll_read(context, submitting) {
+            return Poll::Ready(event);
+        }
+        self.poll_deadline(context)
+    }
+
+    fn poll_stop<I>(&mut self, context: &mut Context<'_>) -> Poll<Event<I>> {
+        let Some(stop) = self.stop.as_mut() else { return Poll::Pending };
+        // The registry keeps the other end for as long as we are open; without it, nobody can ask any more.
+        let asked = ready!(Pin::new(stop).poll(context));
+        self.stop = None;
+        Poll::Ready(match asked {
+            Ok(Stop::TakenOver) => Event::Over(Ending::TakenOver),
+            Ok(Stop::ShuttingDown) => {
+                self.drain();
+                Event::Progress
+            }
+            Err(_) => Event::Progress,
+        })
+    }
+
+    fn poll_read<I>(&mut self, context: &mut Context<'_>, submitting: bool) -> Poll<Event<I>> {
+        let full = self.window.is_full(self.session.version());
+        let reading = !submitting && !full && self.drain_until.is_none() && self.transport.has_room();
+        if reading != self.reading {
+            self.turn_reading(reading);
+            if full {
+                self.shared.metrics.read_pauses.inc();
+            }
+        }
+        if !reading {
+            return Poll::Pending;
+        }
+        Poll::Ready(match ready!(self.transport.poll_receive(context)) {
+            Ok(0) => Event::Over(Ending::Closed),
+            Err(_) => Event::Over(Ending::Broken),
+            Ok(bytes) => {
+                self.heard = Instant::now();
+                self.shared.metrics.received_bytes.inc_by(u64::try_from(bytes).unwrap_or(0));
+                Event::Progress
+            }
+        })
+    }
+
+    /// The client is not to blame for the time in which we did not read.
+    fn turn_reading(&mut self, reading: bool) {
+        self.reading = reading;
+        if reading {
+            self.heard = Instant::now();
+            self.partial_since = self.partial_since.map(|_| self.heard);
+        }
+    }
+
+    fn poll_deadline<I>(&mut self, context: &mut Context<'_>) -> Poll<Event<I>> {
+        let limits = &self.shared.limits;
+        let silent = self.reading.then(|| (self.heard + self.silence_max, Ending::Silent));
+        let partial = self.partial_since.filter(|_| self.reading);
+        let slow = partial.map(|since| (since + limits.packet_timeout, Ending::SlowPacket));
+        let stalled =
+            self.transport.stalled_since().map(|since| (since + limits.write_timeout, Ending::NotReading));
+        let drained = self.drain_until.map(|until| (until, Ending::ShuttingDown));
+        let first =
+            [silent, slow, stalled, drained].into_iter().flatten().min_by_key(|(deadline, _)| *deadline);
+        let Some((deadline, ending)) = first else { return Poll::Pending };
+        ready!(self.timer.poll_until(context, deadline));
+        Poll::Ready(Event::Over(ending))
+    }
+
+    fn drain(&mut self) {
+        self.drain_until.get_or_insert_with(|| Instant::now() + self.shared.limits.drain_timeout);
+    }
+
+    fn pipeline_closed(&mut self, turned_away: Weight) {
+        let before = self.window.total();
+        self.window.retract(turned_away);
+        self.count_in_flight(before, self.window.total());
+        self.turned_away += turned_away.acks;
+        self.closed = true;
+        self.drain();
+    }
+
+    fn count_in_flight(&self, before: Weight, after: Weight) {
+        let difference = |before: usize, after: usize| {
+            i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX)
+        };
+        if before != after {
+            self.shared.metrics.in_flight_messages.add(difference(before.messages, after.messages));
+            self.shared.metrics.in_flight_bytes.add(difference(before.bytes, after.bytes));
+        }
+    }
+}
+
+/// Lends the intake to one group and gives it back with the answer.
+async fn submit<I: Intake>(mut intake: I, group: Vec<Publish>) -> (I, Result<Completion, Closed>) {
+    let answer = intake.submit(group).await;
+    (intake, answer)
+}
+
+async fn close<S>(mut transport: Transport<S>, version: Version, ending: Ending)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let (Version::V5, Some(code)) = (version, ending.reason_code()) {
+        reply::disconnect(code, &mut transport.out);
+    }
+    if ending.is_reachable() {
+        transport.close(CLOSE_TIMEOUT).await;
+    }
+}
