@@ -1,0 +1,148 @@
+//! Why a payload was refused, and where: text for the people who fix the device, a word for metrics.
+
+use std::fmt;
+
+use tidemill_store::model::NameError;
+
+/// Longest pointer that an error carries, in bytes; what is beyond is cut.
+const POINTER_BYTES_MAX: usize = 256;
+
+/// A fault with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeError {
+    /// What is wrong.
+    pub fault: Fault,
+    /// JSON pointer (RFC 6901) of the value at fault; empty for the whole payload.
+    pub pointer: String,
+    /// Byte of the payload at which decoding stopped.
+    pub offset: usize,
+}
+
+/// What is wrong with a payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The payload has no bytes.
+    #[error("the payload is empty")]
+    EmptyPayload,
+    /// The payload is not text.
+    #[error("the payload is not UTF-8")]
+    NotUtf8,
+    /// The payload breaks the grammar.
+    #[error("not JSON: {0}")]
+    Syntax(&'static str),
+    /// Something follows the value.
+    #[error("something follows the end of the value")]
+    Trailing,
+    /// Neither an object nor an array of objects.
+    #[error("expected an object{0}")]
+    NotAnObject(&'static str),
+    /// An array where a value of a metric belongs.
+    #[error("an array cannot be the value of a metric")]
+    Array,
+    /// An object without members.
+    #[error("the object is empty")]
+    EmptyObject,
+    /// A member without a name.
+    #[error("the name of a member is empty")]
+    EmptyKey,
+    /// Nothing to store.
+    #[error("there is no value to store")]
+    NoSamples,
+    /// A metric stands twice in a point.
+    #[error("the metric stands twice")]
+    MetricTwice,
+    /// A member with a meaning of its own stands twice.
+    #[error("{0} stands twice")]
+    MemberTwice(&'static str),
+    /// A metric beside of `values`.
+    #[error("a metric beside of \"values\"")]
+    BesideValues,
+    /// Nested too deep.
+    #[error("nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// Too many metrics.
+    #[error("more than {0} different metrics")]
+    TooManyMetrics(usize),
+    /// Too many elements.
+    #[error("more than {0} elements")]
+    TooManyElements(usize),
+    /// Too many tags.
+    #[error("more than {0} tags")]
+    TooManyTags(usize),
+    /// A text value is too long.
+    #[error("a text of more than {0} bytes")]
+    TextTooLong(usize),
+    /// A number that no double can hold.
+    #[error("a number out of the range of a double")]
+    NumberOutOfRange,
+    /// An integer beyond 64 bits that a double would change.
+    #[error("an integer beyond 64 bits that no double represents exactly")]
+    IntegerInexact,
+    /// The name of a metric or tag is not valid.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The value of a tag is not a string.
+    #[error("the value of a tag must be a string")]
+    TagNotText,
+    /// `tags` is not an object.
+    #[error("\"tags\" must be an object")]
+    TagsNotAnObject,
+    /// `ts` is neither a number nor a string.
+    #[error("\"ts\" must be a number or an RFC 3339 string")]
+    TimeKind,
+    /// `ts` is a string that is no RFC 3339 time.
+    #[error("\"ts\" is not an RFC 3339 time such as 2024-05-01T12:00:00Z")]
+    TimeText,
+    /// `ts` is a time that cannot be stored.
+    #[error("\"ts\" lies outside of the years 1684 to 2255; is its unit right?")]
+    TimeOutOfRange,
+}
+
+impl Fault {
+    /// A word for metrics and for the `reason` of a reject: one of a few.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::EmptyPayload | Self::NotUtf8 | Self::Syntax(_) | Self::Trailing => "syntax",
+            Self::NotAnObject(_) | Self::Array | Self::EmptyObject | Self::EmptyKey | Self::BesideValues => {
+                "shape"
+            }
+            Self::NoSamples => "no_samples",
+            Self::MetricTwice | Self::MemberTwice(_) => "duplicate_member",
+            Self::TooDeep(_)
+            | Self::TooManyMetrics(_)
+            | Self::TooManyElements(_)
+            | Self::TooManyTags(_)
+            | Self::TextTooLong(_) => "limit",
+            Self::NumberOutOfRange | Self::IntegerInexact => "number",
+            Self::Name(_) => "name",
+            Self::TagNotText | Self::TagsNotAnObject => "tags",
+            Self::TimeKind | Self::TimeText | Self::TimeOutOfRange => "time",
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pointer.as_str() {
+            "" => write!(f, "at byte {}: {}", self.offset, self.fault),
+            pointer => write!(f, "at {pointer} (byte {}): {}", self.offset, self.fault),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Appends `segment` to a JSON pointer, escaped, cut where the pointer grows too long.
+pub(super) fn push_segment(pointer: &mut String, segment: &str) {
+    pointer.push('/');
+    for character in segment.chars() {
+        if pointer.len() >= POINTER_BYTES_MAX {
+            return;
+        }
+        match character {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            other => pointer.push(other),
+        }
+    }
+}

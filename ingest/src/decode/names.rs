@@ -1,0 +1,147 @@
+//! Metric names that a connection has used: text → slot, so that a repeated name costs a comparison.
+//!
+//! Devices send the same members in the same order again and again: each slot remembers which came after it the
+//! last time, and that one is tried before any hash is computed. Bounded by its owner through [`MetricNames::clear`].
+
+use hashbrown::HashMap;
+use tidemill_store::model::{Metric, NameError};
+
+/// The names by slot.
+#[derive(Debug, Default)]
+pub struct MetricNames {
+    slots: HashMap<Metric, u32>,
+    entries: Vec<Entry>,
+    last: Option<u32>,
+    message: u64,
+    point: u64,
+    in_message: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    metric: Metric,
+    follower: u32,
+    seen_in_message: u64,
+    seen_in_point: u64,
+}
+
+/// Whether a name is new to the current point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    First,
+    Before,
+}
+
+impl MetricNames {
+    /// The metric of `slot`.
+    pub fn metric(&self, slot: u32) -> Option<&Metric> {
+        Some(&self.entry(slot)?.metric)
+    }
+
+    /// How many names are known: slots are below this.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no name is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all names: slots given before mean nothing after.
+    pub fn clear(&mut self) {
+        self.slots.clear();
+        self.entries.clear();
+        self.last = None;
+    }
+
+    pub(super) fn start_message(&mut self) {
+        self.message += 1;
+        self.in_message = 0;
+        self.start_point();
+    }
+
+    pub(super) fn start_point(&mut self) {
+        self.point += 1;
+        self.last = None;
+    }
+
+    /// How many different metrics the current message has.
+    pub(super) fn in_message(&self) -> usize {
+        self.in_message
+    }
+
+    /// The slot of the metric `name`, and whether the current point has it already.
+    pub(super) fn enter(&mut self, name: &str) -> Result<(u32, Seen), NameError> {
+        let slot = match self.expected(name) {
+            Some(slot) => slot,
+            None => self.look_up(name)?,
+        };
+        let (message, point) = (self.message, self.point);
+        let Some(entry) = self.entry_mut(slot) else { return Ok((slot, Seen::First)) };
+        if entry.seen_in_point == point {
+            return Ok((slot, Seen::Before));
+        }
+        entry.seen_in_point = point;
+        let new_in_message = entry.seen_in_message != message;
+        entry.seen_in_message = message;
+        self.in_message += usize::from(new_in_message);
+        self.last = Some(slot);
+        Ok((slot, Seen::First))
+    }
+
+    /// The slot that came next the last time, if it is `name` again.
+    fn expected(&self, name: &str) -> Option<u32> {
+        let slot = match self.last {
+            Some(last) => self.entry(last)?.follower,
+            None => 0,
+        };
+        (self.entry(slot)?.metric.as_str() == name).then_some(slot)
+    }
+
+    fn look_up(&mut self, name: &str) -> Result<u32, NameError> {
+        let slot = match self.slots.get(name) {
+            Some(&slot) => slot,
+            None => self.add(Metric::new(name)?),
+        };
+        if let Some(entry) = self.last.and_then(|last| self.entry_mut(last)) {
+            entry.follower = slot;
+        }
+        Ok(slot)
+    }
+
+    fn add(&mut self, metric: Metric) -> u32 {
+        let slot = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.slots.insert(metric.clone(), slot);
+        self.entries.push(Entry { metric, follower: 0, seen_in_message: 0, seen_in_point: 0 });
+        slot
+    }
+
+    fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(usize::try_from(slot).ok()?)
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(slot).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_slot_in_any_order_and_is_seen_once_a_point() {
+        let mut names = MetricNames::default();
+        names.start_message();
+        assert_eq!(names.enter("a").unwrap(), (0, Seen::First));
+        assert_eq!(names.enter("b").unwrap(), (1, Seen::First));
+        assert_eq!(names.enter("a").unwrap(), (0, Seen::Before));
+        names.start_point();
+        assert_eq!(names.enter("b").unwrap(), (1, Seen::First));
+        assert_eq!(names.enter("a").unwrap(), (0, Seen::First));
+        assert_eq!(names.in_message(), 2);
+        names.start_message();
+        assert_eq!((names.in_message(), names.len()), (0, 2));
+    }
+}

@@ -1,0 +1,263 @@
+//! JSON numbers → exact integers, correctly rounded doubles, exact decimal times.
+//!
+//! A number is scanned once into sign, up to 19 significant digits and a power of ten. Where that is all of it
+//! and a double holds both parts exactly, one multiplication or division rounds correctly (Clinger, 1990);
+//! everything else goes through the standard library's parser.
+
+use tidemill_store::model::Value;
+
+use super::Fault;
+
+/// A scanned number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number<'a> {
+    text: &'a str,
+    /// Below zero, or minus zero.
+    pub(super) negative: bool,
+    /// The first significant digits, at most 19.
+    pub(super) mantissa: u64,
+    /// The power of ten that `mantissa` is multiplied with.
+    pub(super) exponent: i32,
+    /// Whether digits that are not zero were left out of `mantissa`.
+    pub(super) truncated: bool,
+    integer: bool,
+}
+
+const DIGITS_MAX: u32 = 19;
+/// Exponents are held here: far beyond every double and every time.
+const EXPONENT_MAX: i32 = 100_000;
+/// Every integer up to this is a double.
+const EXACT_MAX: u64 = 1 << 53;
+/// The powers of ten that are doubles.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// A scan in progress.
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    mantissa: u64,
+    digits: u32,
+    exponent: i32,
+    truncated: bool,
+}
+
+impl<'a> Number<'a> {
+    /// Scans the number that `text` begins with; gives it with its length, or a fault with its offset.
+    pub(super) fn parse(text: &'a str) -> Result<(Self, usize), (Fault, usize)> {
+        let mut scan =
+            Scan { bytes: text.as_bytes(), at: 0, mantissa: 0, digits: 0, exponent: 0, truncated: false };
+        let integer = scan.number().map_err(|what| (Fault::Syntax(what), scan.at))?;
+        let number = Number {
+            text: text.get(..scan.at).unwrap_or_default(),
+            negative: text.starts_with('-'),
+            mantissa: scan.mantissa,
+            exponent: scan.exponent,
+            truncated: scan.truncated,
+            integer,
+        };
+        Ok((number, scan.at))
+    }
+
+    /// The value of a metric: an exact integer where it is written as one and fits, a double else.
+    pub(super) fn value(&self) -> Result<Value, Fault> {
+        if !self.integer {
+            return self.double().map(Value::F64);
+        }
+        if self.exponent == 0 && !self.truncated {
+            match (self.negative, i64::try_from(self.mantissa)) {
+                // An i64 has no minus zero: only the double keeps the sign.
+                (true, Ok(0)) => return Ok(Value::F64(-0.0)),
+                (true, Ok(magnitude)) => return Ok(Value::I64(-magnitude)),
+                (false, Ok(magnitude)) => return Ok(Value::I64(magnitude)),
+                (true, Err(_)) if self.mantissa == i64::MIN.unsigned_abs() => {
+                    return Ok(Value::I64(i64::MIN));
+                }
+                (_, Err(_)) => {}
+            }
+        }
+        let double = self.double()?;
+        // The decimal expansion of a whole double is finite, and printed whole.
+        if format!("{double:.0}") == self.text { Ok(Value::F64(double)) } else { Err(Fault::IntegerInexact) }
+    }
+
+    fn double(&self) -> Result<f64, Fault> {
+        if let Some(double) = self.exact_double() {
+            return Ok(double);
+        }
+        match self.text.parse::<f64>() {
+            Ok(double) if double.is_finite() => Ok(double),
+            _ => Err(Fault::NumberOutOfRange),
+        }
+    }
+
+    fn exact_double(&self) -> Option<f64> {
+        if self.truncated || self.mantissa > EXACT_MAX {
+            return None;
+        }
+        let power = *POWERS.get(usize::try_from(self.exponent.unsigned_abs()).ok()?)?;
+        let mantissa = exact(self.mantissa);
+        let magnitude = if self.exponent < 0 { mantissa / power } else { mantissa * power };
+        Some(if self.negative { -magnitude } else { magnitude })
+    }
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "at most 2^53: every one is a double")]
+fn exact(mantissa: u64) -> f64 {
+    mantissa as f64
+}
+
+impl Scan<'_> {
+    /// Scans a whole number; says whether it is written as an integer.
+    #[inline]
+    fn number(&mut self) -> Result<bool, &'static str> {
+        self.at += usize::from(self.peek() == Some(b'-'));
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+            if self.digit().is_some() {
+                return Err("a number with a leading zero");
+            }
+        } else {
+            self.digits(0)?;
+        }
+        let mut integer = true;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits(-1)?;
+            integer = false;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.power()?;
+            integer = false;
+        }
+        Ok(integer)
+    }
+
+    /// Scans one digit or more; `step` is what each taken digit adds to the exponent.
+    #[inline]
+    fn digits(&mut self, step: i32) -> Result<(), &'static str> {
+        let start = self.at;
+        while let Some(digit) = self.digit() {
+            self.at += 1;
+            if self.digits < DIGITS_MAX {
+                self.mantissa = self.mantissa * 10 + u64::from(digit);
+                // Leading zeros are no significant digits.
+                self.digits += u32::from(self.mantissa != 0);
+                self.exponent += step;
+            } else {
+                self.truncated |= digit != 0;
+                self.exponent = (self.exponent + step + 1).min(EXPONENT_MAX);
+            }
+        }
+        if self.at == start { Err("expected a digit") } else { Ok(()) }
+    }
+
+    fn power(&mut self) -> Result<(), &'static str> {
+        let negative = self.peek() == Some(b'-');
+        self.at += usize::from(matches!(self.peek(), Some(b'-' | b'+')));
+        let (start, mut power) = (self.at, 0_i32);
+        while let Some(digit) = self.digit() {
+            self.at += 1;
+            power = (power * 10 + i32::from(digit)).min(EXPONENT_MAX);
+        }
+        self.exponent += if negative { -power } else { power };
+        if self.at == start { Err("expected a digit of an exponent") } else { Ok(()) }
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    fn digit(&self) -> Option<u8> {
+        self.peek().map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> Result<Value, Fault> {
+        let (number, length) = Number::parse(text).map_err(|(fault, _)| fault)?;
+        assert_eq!(length, text.len(), "{text}");
+        number.value()
+    }
+
+    #[test]
+    fn integers_that_fit_are_exact() {
+        for number in [0, 1, -1, 9_007_199_254_740_993, i64::MAX, i64::MIN, i64::MIN + 1] {
+            assert_eq!(value(&number.to_string()), Ok(Value::I64(number)));
+        }
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_are_doubles_only_where_nothing_is_lost() {
+        assert_eq!(value("9223372036854775808"), Ok(Value::F64(9_223_372_036_854_775_808.0)));
+        assert_eq!(value("9223372036854775809"), Err(Fault::IntegerInexact));
+        assert_eq!(value("18446744073709551615"), Err(Fault::IntegerInexact));
+        assert_eq!(value("10000000000000000000000"), Ok(Value::F64(1e22)));
+        assert_eq!(value("-10000000000000000000000"), Ok(Value::F64(-1e22)));
+        assert_eq!(value("100000000000000000000000"), Err(Fault::IntegerInexact));
+        assert_eq!(value(&"9".repeat(400)), Err(Fault::NumberOutOfRange));
+    }
+
+    #[test]
+    fn minus_zero_keeps_its_sign() {
+        for text in ["-0", "-0.0", "-0e5"] {
+            assert_eq!(value(text), Ok(Value::F64(-0.0)), "{text}");
+        }
+        assert_eq!(value("0"), Ok(Value::I64(0)));
+    }
+
+    #[test]
+    fn numbers_out_of_the_range_of_a_double_are_refused_and_tiny_ones_round() {
+        assert_eq!(value("1e309"), Err(Fault::NumberOutOfRange));
+        assert_eq!(value("-1e99999999999999"), Err(Fault::NumberOutOfRange));
+        assert_eq!(value("1e-400"), Ok(Value::F64(0.0)));
+        assert_eq!(value("5e-324"), Ok(Value::F64(5e-324)));
+        assert_eq!(value("0e99999999999"), Ok(Value::F64(0.0)));
+    }
+
+    #[test]
+    fn what_the_grammar_does_not_allow_is_refused() {
+        for text in ["", "-", "01", "-01", ".5", "1.", "1.e5", "1e", "1e+", "+1", "--1"] {
+            assert!(matches!(value(text), Err(Fault::Syntax(_))), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decimals_round_as_the_standard_library_does(text in r"-?(0|[1-9][0-9]{0,24})\.[0-9]{1,24}([eE][+-]?[0-9]{1,3})?") {
+            let expected: f64 = text.parse().unwrap();
+            let expected = if expected.is_finite() { Ok(Value::F64(expected)) } else { Err(Fault::NumberOutOfRange) };
+            prop_assert_eq!(value(&text), expected);
+        }
+
+        #[test]
+        fn doubles_come_back_bit_for_bit(bits: u64) {
+            let double = f64::from_bits(bits);
+            prop_assume!(double.is_finite());
+            let text = format!("{double:e}");
+            prop_assert_eq!(value(&text), if text.contains(['.', 'e']) { Ok(Value::F64(double)) } else { value(&text) });
+        }
+
+        #[test]
+        fn integers_of_any_length_are_exact_or_refused(text in "-?[1-9][0-9]{0,40}") {
+            match value(&text) {
+                Ok(Value::I64(integer)) => prop_assert_eq!(integer.to_string(), text),
+                Ok(Value::F64(double)) => {
+                    prop_assert!(text.parse::<i64>().is_err());
+                    prop_assert_eq!(format!("{double:.0}"), text);
+                }
+                other => prop_assert_eq!(other, Err(Fault::IntegerInexact)),
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `ts` → [`Timestamp`]: exact decimal arithmetic for numbers, RFC 3339 for text. What is below a nanosecond is
+//! cut off, towards the past.
+
+use tidemill_store::model::Timestamp;
+
+use super::Fault;
+use super::number::Number;
+
+/// The unit of a numeric `ts`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since the epoch.
+    Seconds,
+    /// Milliseconds since the epoch: what most devices send.
+    #[default]
+    Milliseconds,
+    /// Microseconds since the epoch.
+    Microseconds,
+    /// Nanoseconds since the epoch.
+    Nanoseconds,
+}
+
+impl TimeUnit {
+    /// The unit that configuration calls `s`, `ms`, `us` or `ns`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "s" => Some(Self::Seconds),
+            "ms" => Some(Self::Milliseconds),
+            "us" => Some(Self::Microseconds),
+            "ns" => Some(Self::Nanoseconds),
+            _ => None,
+        }
+    }
+
+    /// How configuration calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "us",
+            Self::Nanoseconds => "ns",
+        }
+    }
+
+    /// The power of ten of its length in nanoseconds.
+    const fn exponent(self) -> i32 {
+        match self {
+            Self::Seconds => 9,
+            Self::Milliseconds => 6,
+            Self::Microseconds => 3,
+            Self::Nanoseconds => 0,
+        }
+    }
+}
+
+/// The time that `number` of `unit` means.
+pub(super) fn from_number(number: &Number<'_>, unit: TimeUnit) -> Result<Timestamp, Fault> {
+    let exponent = number.exponent + unit.exponent();
+    let power = 10_u64.checked_pow(exponent.unsigned_abs());
+    let (nanos, cut) = match (number.mantissa, exponent, power) {
+        (0, _, _) => (0, false),
+        (mantissa, 0.., Some(power)) => (u128::from(mantissa) * u128::from(power), number.truncated),
+        (_, 0.., None) => return Err(Fault::TimeOutOfRange),
+        (mantissa, _, Some(power)) => {
+            (u128::from(mantissa / power), number.truncated || mantissa % power != 0)
+        }
+        // A mantissa has 19 digits at most: nothing is left of it.
+        (_, _, None) => (0, true),
+    };
+    let nanos = i64::try_from(nanos).map_err(|_| Fault::TimeOutOfRange)?;
+    let nanos = if number.negative { -nanos - i64::from(cut) } else { nanos };
+    Timestamp::from_nanos(nanos).map_err(|_| Fault::TimeOutOfRange)
+}
+
+/// The time that `text` means.
+pub(super) fn from_text(text: &str) -> Result<Timestamp, Fault> {
+    let time: jiff::Timestamp = text.parse().map_err(|_| Fault::TimeText)?;
+    let nanos = i64::try_from(time.as_nanosecond()).map_err(|_| Fault::TimeOutOfRange)?;
+    Timestamp::from_nanos(nanos).map_err(|_| Fault::TimeOutOfRange)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nanos(text: &str, unit: TimeUnit) -> Result<i64, Fault> {
+        let (number, _) = Number::parse(text).map_err(|(fault, _)| fault)?;
+        from_number(&number, unit).map(Timestamp::nanos)
+    }
+
+    #[test]
+    fn fractions_are_exact_in_every_unit() {
+        use TimeUnit as U;
+        assert_eq!(nanos("1700000000.123456789", U::Seconds), Ok(1_700_000_000_123_456_789));
+        assert_eq!(nanos("1700000000123.456789", U::Milliseconds), Ok(1_700_000_000_123_456_789));
+        assert_eq!(nanos("1.7e9", U::Seconds), Ok(1_700_000_000_000_000_000));
+        assert_eq!(nanos("1700000000123456789", U::Nanoseconds), Ok(1_700_000_000_123_456_789));
+        assert_eq!(nanos("0e5", U::Microseconds), Ok(0));
+    }
+
+    #[test]
+    fn what_is_below_a_nanosecond_is_cut_off_towards_the_past() {
+        use TimeUnit as U;
+        assert_eq!(nanos("0.9", U::Nanoseconds), Ok(0));
+        assert_eq!(nanos("-0.9", U::Nanoseconds), Ok(-1));
+        assert_eq!(nanos("-1", U::Nanoseconds), Ok(-1));
+        assert_eq!(nanos("1700000000.12345678999999", U::Seconds), Ok(1_700_000_000_123_456_789));
+        assert_eq!(nanos("-1700000000.12345678900001", U::Seconds), Ok(-1_700_000_000_123_456_790));
+        assert_eq!(nanos("1e-99999", U::Seconds), Ok(0));
+    }
+
+    #[test]
+    fn times_out_of_range_are_refused() {
+        use TimeUnit as U;
+        assert_eq!(nanos("1e99999", U::Nanoseconds), Err(Fault::TimeOutOfRange));
+        assert_eq!(nanos("9223372036", U::Seconds), Err(Fault::TimeOutOfRange));
+        assert_eq!(nanos("1700000000123", U::Seconds), Err(Fault::TimeOutOfRange));
+        assert_eq!(from_text("9999-01-01T00:00:00Z"), Err(Fault::TimeOutOfRange));
+    }
+
+    #[test]
+    fn text_is_rfc_3339_with_any_offset() {
+        let expected = Timestamp::from_millis(1_714_564_800_250).unwrap();
+        assert_eq!(from_text("2024-05-01T12:00:00.250Z"), Ok(expected));
+        assert_eq!(from_text("2024-05-01T14:00:00.25+02:00"), Ok(expected));
+        for text in ["", "2024-05-01", "2024-05-01T12:00:00", "1714564800", "yesterday"] {
+            assert_eq!(from_text(text), Err(Fault::TimeText), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_unit_has_one_name() {
+        for unit in [TimeUnit::Seconds, TimeUnit::Milliseconds, TimeUnit::Microseconds, TimeUnit::Nanoseconds]
+        {
+            assert_eq!(TimeUnit::from_name(unit.name()), Some(unit));
+        }
+        assert_eq!(TimeUnit::from_name("m"), None);
+    }
+}
