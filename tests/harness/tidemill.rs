@@ -1,9 +1,10 @@
 //! The program under test as a process: its configuration file, readiness, stop and kill.
 //!
 //! Each instance has a directory of its own for its configuration, log and data, which survives
-//! restarts and goes when the instance is dropped. Configuration keys are the caller's; only the
-//! address that HTTP listens on is set here, since readiness is asked there.
+//! restarts and goes when the instance is dropped; it is the program's working directory, too.
+//! Configuration keys are the caller's, except that both listeners start out on free ports.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,25 +21,30 @@ use crate::ports::Port;
 use crate::process::{Process, scratch_directory};
 use crate::slot::Slot;
 
-/// The configuration key of the address that HTTP listens on.
-const HTTP_LISTEN: &str = "http.listen";
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// What to start: `tidemill run` with a configuration, roles and environment.
 #[derive(Debug)]
 pub struct Builder {
     directory: TempDir,
-    configuration: Vec<(String, Value)>,
+    http: Port,
+    mqtt: Port,
+    configuration: BTreeMap<String, Value>,
     roles: Option<String>,
     environment: Vec<(String, String)>,
 }
 
 impl Builder {
-    /// A program with default configuration, and a directory for it.
+    /// A program with default configuration, a directory for it, and free ports for its listeners.
     pub fn new() -> Result<Self> {
+        let (http, mqtt) = (Port::claim()?, Port::claim()?);
+        let addresses = [("http.bind", http.address()), ("ingest.listener.bind", mqtt.address())];
+        let set = |(key, address): (&str, SocketAddr)| (key.to_owned(), address.to_string().into());
         Ok(Self {
             directory: scratch_directory("tidemill-run-")?,
-            configuration: Vec::new(),
+            http,
+            mqtt,
+            configuration: addresses.into_iter().map(set).collect(),
             roles: None,
             environment: Vec::new(),
         })
@@ -49,11 +55,26 @@ impl Builder {
         self.directory.path()
     }
 
-    /// Sets a configuration key, for example `("store.backend", "cql")`.
+    /// Sets a configuration key, for example `("store.first_era.shards", 2)`, in place of what it
+    /// was.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.configuration.push((key.to_owned(), value.into()));
+        self.configuration.insert(key.to_owned(), value.into());
         self
+    }
+
+    /// Keeps data in a keyspace of this Cassandra, created at start with one replica.
+    #[must_use]
+    pub fn with_cassandra(self, contact_points: &[String], keyspace: &str) -> Self {
+        self.set("store.backend", "cassandra")
+            .set("store.cassandra.contact_points", contact_points)
+            .set("store.cassandra.keyspace", keyspace)
+    }
+
+    /// Consumes from this broker.
+    #[must_use]
+    pub fn with_broker(self, broker: SocketAddr) -> Self {
+        self.set("ingest.mqtt.brokers", vec![format!("mqtt://{broker}")])
     }
 
     /// Runs these roles only, for example `ingest,query`.
@@ -71,14 +92,11 @@ impl Builder {
     }
 
     /// Writes the configuration, starts the program, and waits until it is ready.
-    pub fn start(mut self) -> Result<Tidemill> {
-        let port = Port::claim()?;
-        self = self.set(HTTP_LISTEN, port.address().to_string());
+    pub fn start(self) -> Result<Tidemill> {
         let tidemill = Tidemill {
             process: Slot::default(),
             binary: environment::tidemill().context("no tidemill binary; cargo build")?,
-            http: Http::new(port.address()),
-            port,
+            http: Http::new(self.http.address()),
             builder: self,
         };
         fs::write(tidemill.file("tidemill.toml"), tidemill.builder.toml())?;
@@ -87,7 +105,7 @@ impl Builder {
     }
 
     fn toml(&self) -> String {
-        let line = |(key, value): &(String, Value)| format!("{key} = {}\n", toml(value));
+        let line = |(key, value): (&String, &Value)| format!("{key} = {}\n", toml(value));
         self.configuration.iter().map(line).collect()
     }
 }
@@ -95,11 +113,10 @@ impl Builder {
 /// A `tidemill run`, running or stopped. Dropping it kills it and removes its directory.
 #[derive(Debug)]
 pub struct Tidemill {
-    // Before the port and the directory: the process ends first.
+    // Before the ports and the directory: the process ends first.
     process: Slot,
     binary: PathBuf,
     http: Http,
-    port: Port,
     builder: Builder,
 }
 
@@ -111,7 +128,12 @@ impl Tidemill {
 
     /// Where it listens for HTTP.
     pub fn http_address(&self) -> SocketAddr {
-        self.port.address()
+        self.builder.http.address()
+    }
+
+    /// Where it listens for devices.
+    pub fn mqtt_address(&self) -> SocketAddr {
+        self.builder.mqtt.address()
     }
 
     /// Its own directory.
@@ -207,11 +229,17 @@ mod tests {
     fn configuration_is_written_as_dotted_toml_keys() {
         let builder = Builder::new()
             .unwrap()
-            .set("store.shards", 8)
-            .set("mqtt.topics", json!(["a/+/b", "c"]))
-            .set("store.replication", json!({"dc1": 3}));
-        let expected = "store.shards = 8\nmqtt.topics = [\"a/+/b\", \"c\"]\n\
-                        store.replication = { dc1 = 3 }\n";
+            .set("http.bind", "127.0.0.1:1")
+            .set("ingest.listener.bind", "127.0.0.1:2")
+            .set("ingest.topics", json!(["a/{device}", "c"]))
+            .set("store.cassandra.replication", json!({"dc1": 3}))
+            .set("store.first_era.shards", 8)
+            .set("store.first_era.shards", 4);
+        let expected = "http.bind = \"127.0.0.1:1\"\n\
+                        ingest.listener.bind = \"127.0.0.1:2\"\n\
+                        ingest.topics = [\"a/{device}\", \"c\"]\n\
+                        store.cassandra.replication = { dc1 = 3 }\n\
+                        store.first_era.shards = 4\n";
         assert_eq!(builder.toml(), expected);
     }
 }

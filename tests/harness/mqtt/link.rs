@@ -4,8 +4,6 @@
 //! the caller's to send again, so nothing depends on what the client library keeps over a
 //! reconnect.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use rumqttc::{self as v3, v5};
 
@@ -178,6 +176,3 @@ fn step_v5(event: v5::Event) -> Step {
         _ => Step::Other,
     }
 }
-
-/// Between the end of a link and the next attempt.
-pub(super) const RECONNECT_AFTER: Duration = Duration::from_millis(50);

@@ -2,6 +2,7 @@
 //! subscriber that keeps what it receives. Both speak 3.1.1 or 5, reconnect by themselves, and
 //! block their caller, never for longer than a deadline.
 
+mod client;
 mod link;
 mod publisher;
 mod subscriber;

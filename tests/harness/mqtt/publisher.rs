@@ -6,29 +6,19 @@
 //! [`Publisher::acknowledged`] must have been made durable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use tokio::sync::oneshot;
+use anyhow::{Context as _, Result};
 
 use super::Settings;
-use super::link::{Events, RECONNECT_AFTER, Requests, Step, open};
+use super::client::{Client, Session};
+use super::link::{Requests, Step};
 
 /// A publisher with a thread of its own for the connection; dropping it drops the connection.
 #[derive(Debug)]
 pub struct Publisher {
-    shared: Arc<Shared>,
+    client: Client<State>,
     inflight_max: usize,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -58,107 +48,56 @@ struct Message {
 impl Publisher {
     /// Starts connecting, and keeps at it.
     pub fn start(settings: Settings) -> Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let (stop, stopped) = oneshot::channel();
         let inflight_max = usize::from(settings.inflight_max);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let served = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name(format!("publisher {}", settings.client_id))
-            .spawn(move || runtime.block_on(serve(&settings, &served, stopped)))?;
-        Ok(Self { shared, inflight_max, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { client: Client::start(settings, State::default())?, inflight_max })
     }
 
     /// Publishes a message at QoS 1, once there is room among those in flight. `number` is what
     /// the caller calls the message, different for each.
     pub fn publish(&self, number: u64, topic: &str, payload: &[u8], within: Duration) -> Result<()> {
-        let mut state =
-            self.wait("room in flight", within, |state| state.unacknowledged.len() < self.inflight_max)?;
-        let message = Message { number, topic: topic.to_owned(), payload: payload.to_vec() };
-        state.add(message)
+        let mut state = self
+            .client
+            .wait("room in flight", within, |state| state.unacknowledged.len() < self.inflight_max)?;
+        state.add(Message { number, topic: topic.to_owned(), payload: payload.to_vec() })
     }
 
     /// Waits until every message published so far is acknowledged or refused.
     pub fn wait_settled(&self, within: Duration) -> Result<()> {
-        self.wait("all acknowledgements", within, |state| state.unacknowledged.is_empty()).map(drop)
+        let settled = |state: &State| state.unacknowledged.is_empty();
+        self.client.wait("all acknowledgements", within, settled).map(drop)
     }
 
     /// Waits until message `number` is acknowledged.
     pub fn wait_acknowledged(&self, number: u64, within: Duration) -> Result<()> {
         let what = format!("the acknowledgement of message {number}");
-        self.wait(&what, within, |state| state.acknowledged.contains(&number)).map(drop)
+        self.client.wait(&what, within, |state| state.acknowledged.contains(&number)).map(drop)
     }
 
     /// The numbers of the messages that the broker acknowledged.
     pub fn acknowledged(&self) -> BTreeSet<u64> {
-        self.shared.lock().acknowledged.clone()
+        self.client.session().acknowledged.clone()
     }
 
     /// How many messages the broker acknowledged.
     pub fn acknowledged_count(&self) -> usize {
-        self.shared.lock().acknowledged.len()
+        self.client.session().acknowledged.len()
     }
 
     /// The messages that the broker refused for good, with its reason (MQTT 5).
     pub fn refused(&self) -> BTreeMap<u64, String> {
-        self.shared.lock().refused.clone()
+        self.client.session().refused.clone()
     }
 
     /// How often a broker has accepted the connection.
     pub fn connections(&self) -> u64 {
-        self.shared.lock().connections
+        self.client.session().connections
     }
 
-    /// Sends DISCONNECT after everything published so far and waits until the connection is gone.
-    pub fn disconnect(mut self, within: Duration) -> Result<()> {
+    /// Waits until everything is settled, sends DISCONNECT, and waits until the connection is gone.
+    pub fn disconnect(self, within: Duration) -> Result<()> {
         self.wait_settled(within)?;
-        self.shared.update(State::close)?;
-        drop(self.wait("the end of the connection", within, |state| state.requests.is_none())?);
-        self.join();
-        Ok(())
-    }
-
-    fn wait(
-        &self,
-        what: &str,
-        within: Duration,
-        ready: impl Fn(&State) -> bool,
-    ) -> Result<MutexGuard<'_, State>> {
-        let state = self.shared.lock();
-        let (state, _) = self
-            .shared
-            .changed
-            .wait_timeout_while(state, within, |state| !ready(state))
-            .unwrap_or_else(PoisonError::into_inner);
-        ensure!(ready(&state), "gave up waiting for {what} after {within:?}: {}", state.describe());
-        Ok(state)
-    }
-
-    fn join(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a publisher's thread panicked");
-        }
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.join();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let changed = change(&mut self.lock());
-        self.changed.notify_all();
-        changed
+        self.client.session().close()?;
+        self.client.wait("the end of the connection", within, |state| state.requests.is_none()).map(drop)
     }
 }
 
@@ -174,7 +113,20 @@ impl State {
         Ok(())
     }
 
-    /// A new link: everything without an acknowledgement is asked of it again.
+    fn close(&mut self) -> Result<()> {
+        self.closing = true;
+        self.requests.as_ref().map_or(Ok(()), Requests::disconnect)
+    }
+
+    fn settle(&mut self, id: u16) -> Result<u64> {
+        let order = self.sent.remove(&id).context("an acknowledgement of nothing")?;
+        let message = self.unacknowledged.remove(&order).context("acknowledged twice")?;
+        Ok(message.number)
+    }
+}
+
+impl Session for State {
+    /// Everything without an acknowledgement is asked of the new link again.
     fn begin(&mut self, requests: Requests) -> Result<()> {
         self.sent.clear();
         self.asked = self.unacknowledged.keys().copied().collect();
@@ -183,18 +135,6 @@ impl State {
         }
         self.requests = Some(requests);
         Ok(())
-    }
-
-    /// The link has ended; whether that was the last.
-    fn end(&mut self, error: &anyhow::Error) -> bool {
-        self.requests = None;
-        self.last_error = format!("{error:#}");
-        self.closing
-    }
-
-    fn close(&mut self) -> Result<()> {
-        self.closing = true;
-        self.requests.as_ref().map_or(Ok(()), Requests::disconnect)
     }
 
     fn take(&mut self, step: Step) -> Result<()> {
@@ -217,10 +157,10 @@ impl State {
         Ok(())
     }
 
-    fn settle(&mut self, id: u16) -> Result<u64> {
-        let order = self.sent.remove(&id).context("an acknowledgement of nothing")?;
-        let message = self.unacknowledged.remove(&order).context("acknowledged twice")?;
-        Ok(message.number)
+    fn end(&mut self, error: &anyhow::Error) -> bool {
+        self.requests = None;
+        self.last_error = format!("{error:#}");
+        self.closing
     }
 
     fn describe(&self) -> String {
@@ -231,35 +171,5 @@ impl State {
             self.connections,
             self.last_error,
         )
-    }
-}
-
-async fn serve(settings: &Settings, shared: &Shared, mut stopped: oneshot::Receiver<()>) {
-    loop {
-        let (requests, mut events) = open(settings);
-        let ended = tokio::select! {
-            biased;
-            _ = &mut stopped => return,
-            ended = drive(shared, requests, &mut events) => ended,
-        };
-        if let Err(error) = ended {
-            tracing::debug!(client = settings.client_id, %error, "the link ended");
-            if shared.update(|state| state.end(&error)) {
-                return;
-            }
-        }
-        tokio::select! {
-            biased;
-            _ = &mut stopped => return,
-            () = tokio::time::sleep(RECONNECT_AFTER) => {}
-        }
-    }
-}
-
-async fn drive(shared: &Shared, requests: Requests, events: &mut Events) -> Result<()> {
-    shared.update(|state| state.begin(requests))?;
-    loop {
-        let step = events.next().await?;
-        shared.update(|state| state.take(step))?;
     }
 }
