@@ -142,6 +142,18 @@ pub struct Era {
     pub bucket_width: BucketWidth,
 }
 
+impl Era {
+    /// The shard of `source` in this era.
+    pub fn shard(&self, source: &Source) -> Shard {
+        shard_of(source.device_hash(), self.shards)
+    }
+
+    /// The bucket of this era that holds `time`.
+    pub fn bucket(&self, time: Timestamp) -> Bucket {
+        Bucket::at(time, self.bucket_width)
+    }
+}
+
 /// Where a point is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -198,10 +210,7 @@ impl Eras {
     /// Where a point of `source` at `time` is stored.
     pub fn place(&self, source: &Source, time: Timestamp) -> Place {
         let era = self.at(time);
-        Place {
-            shard: shard_of(source.device_hash(), era.shards),
-            bucket: Bucket::at(time, era.bucket_width),
-        }
+        Place { shard: era.shard(source), bucket: era.bucket(time) }
     }
 
     /// The most shards that any era has.
@@ -224,7 +233,7 @@ impl Eras {
 }
 
 /// hash modulo the shard count; part of the stored layout.
-pub(super) fn shard_of(device_hash: u64, shards: ShardCount) -> Shard {
+fn shard_of(device_hash: u64, shards: ShardCount) -> Shard {
     let shard = device_hash % u64::from(shards.get());
     Shard::new(u16::try_from(shard).unwrap_or(0))
 }
