@@ -17,5 +17,5 @@ pub use fill::Fill;
 pub use number::Number;
 pub use spec::{CalendarUnit, Window, WindowError};
 pub use sum::Sum;
-pub use table::{Cut, Row, SeriesKey, Table};
+pub use table::{Cut, Row, SeriesKey, Table, TableLimits, TooManySeries};
 pub use tiling::Tiling;

@@ -1,0 +1,57 @@
+//! The limits of the API (I6), each with its default and the reason for it.
+
+use std::time::Duration;
+
+/// How many rows an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLimit {
+    /// Where the request does not say.
+    pub default: usize,
+    /// The most that a request may ask for.
+    pub max: usize,
+}
+
+/// What bounds a request and its answer.
+#[derive(Debug, Clone)]
+pub struct ApiLimits {
+    /// Queries that run at once. Each holds at most what the reader's limits allow in memory.
+    pub queries_max: usize,
+    /// Queries that wait for their turn; more are refused at once.
+    pub queue_max: usize,
+    /// How long a query waits for its turn.
+    pub queue_wait_max: Duration,
+    /// How long a query runs.
+    pub query_timeout: Duration,
+    /// Bytes of a request's target: path and query. Enough for a few hundred devices by name.
+    pub uri_bytes_max: usize,
+    /// Bytes of an answer, but for its last few fields; it is cut before the row that would pass it.
+    pub response_bytes_max: usize,
+    /// Samples of `/v1/samples`.
+    pub samples: RowLimit,
+    /// Windows of `/v1/windows`, over all series.
+    pub windows: RowLimit,
+    /// Series of `/v1/latest`.
+    pub latest: RowLimit,
+    /// Entries of `/v1/devices` and `/v1/metrics`.
+    pub entries: RowLimit,
+    /// Series that `/v1/windows` aggregates in one query; more are refused.
+    pub series_max: usize,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            queries_max: 16,
+            queue_max: 64,
+            queue_wait_max: Duration::from_secs(2),
+            query_timeout: Duration::from_secs(30),
+            uri_bytes_max: 16 * 1024,
+            response_bytes_max: 32 * 1024 * 1024,
+            samples: RowLimit { default: 1_000, max: 100_000 },
+            windows: RowLimit { default: 10_000, max: 100_000 },
+            latest: RowLimit { default: 10_000, max: 100_000 },
+            entries: RowLimit { default: 1_000, max: 10_000 },
+            series_max: 100_000,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Routes that answer no query: health, readiness, metrics, the index, and what is not there.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, StatusCode, Uri};
+use prometheus::{Encoder, TextEncoder};
+use serde::Serialize;
+
+use super::problem::{Problem, ProblemKind};
+use super::{ApiState, Query, json_response, paths, suggest};
+
+/// Paths of this file, as [`paths`] lists them.
+pub(super) const PATHS: [&str; 5] = ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+
+/// One thing that must be well before queries are answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was checked, such as `store`.
+    pub name: String,
+    /// Whether it is well.
+    pub ready: bool,
+    /// More about it, for operators.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// All that must be well before queries are answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// The checks. None at all means ready.
+    pub checks: Vec<Check>,
+}
+
+impl Readiness {
+    /// Whether every check is well.
+    pub fn is_ready(&self) -> bool {
+        self.checks.iter().all(|check| check.ready)
+    }
+}
+
+/// Where `/readyz` asks; must answer at once, from what is already known.
+pub type ReadinessProbe = Arc<dyn Fn() -> Readiness + Send + Sync>;
+
+pub(super) fn routes<Q: Query>() -> Router<ApiState<Q>> {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready::<Q>))
+        .route("/metrics", get(metrics::<Q>))
+        .route("/openapi.json", get(openapi))
+}
+
+const INDEX: &str = "\
+Tidemill. Answers are JSON; times are RFC 3339, Unix seconds or relative (-1h, now); ranges are [start, end).
+
+  /v1/devices
+  /v1/metrics?device=pump-7
+  /v1/latest?device=pump-7&metric=temperature
+  /v1/samples?device=pump-7&metric=temperature&start=-1h&limit=100&order=desc
+  /v1/windows?device=pump-7&metric=temperature&window=5m&aggregate=avg,max&start=-6h
+  /v1/windows?metric=temperature&window=1d&tz=Europe/Berlin&start=-30d&fill=null
+
+  /openapi.json   every path and parameter
+  /metrics        for Prometheus
+  /healthz        200 while the process lives
+  /readyz         200 while queries can be answered
+";
+
+async fn index() -> &'static str {
+    INDEX
+}
+
+async fn openapi() -> Response {
+    json_response(bytes::Bytes::from_static(include_bytes!("openapi.json")))
+}
+
+async fn ready<Q: Query>(State(state): State<ApiState<Q>>) -> Response {
+    let readiness = (state.0.readiness)();
+    let ready = readiness.is_ready();
+    let body = serde_json::json!({ "ready": ready, "checks": readiness.checks });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, json_response(format!("{body}\n").into())).into_response()
+}
+
+async fn metrics<Q: Query>(State(state): State<ApiState<Q>>) -> Result<Response, Problem> {
+    let (encoder, mut text) = (TextEncoder::new(), Vec::new());
+    encoder.encode(&state.0.registry.gather(), &mut text).map_err(|error| {
+        tracing::error!(%error, "the metrics cannot be encoded");
+        Problem::new(ProblemKind::Internal, "the metrics cannot be shown; the server's log says why")
+    })?;
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
+}
+
+pub(super) async fn not_found(uri: Uri) -> Problem {
+    let shown: String = uri.path().chars().take(128).collect();
+    let hint = suggest::hint(&shown, paths());
+    Problem::new(
+        ProblemKind::NotFound,
+        format!("there is nothing at `{shown}`.{hint} `/` lists what there is"),
+    )
+}
+
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let detail = format!("`{}` answers GET and HEAD, not {method}", uri.path());
+    Problem::new(ProblemKind::MethodNotAllowed, detail)
+}

@@ -1,0 +1,172 @@
+//! The HTTP API: `/v1/…`, `/metrics`, health, and an index.
+//!
+//! A route is a file: it reads its parameters into a question, and answers it. Every query passes the gate (so many
+//! at once, so many waiting) and has a deadline; a client that leaves drops the future and with it the work. Every
+//! answer is bounded in rows and bytes and says where it was cut (I6). Nothing here knows sockets.
+
+mod cursor;
+mod devices;
+mod gate;
+mod json;
+mod latest;
+mod limits;
+mod merge;
+mod meta;
+mod metric_names;
+mod observe;
+mod params;
+mod problem;
+mod samples;
+mod suggest;
+mod windows;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use prometheus::Registry;
+use tidemill_store::model::{Clock, TimeRange};
+use tidemill_store::read::{Selector, Series};
+
+use self::gate::Gate;
+pub use self::limits::{ApiLimits, RowLimit};
+pub use self::meta::{Check, Readiness, ReadinessProbe};
+pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
+use crate::metrics::{HttpMetrics, Rejection};
+use crate::query::{Query, QueryError};
+
+/// What the routes share. Cheap to clone.
+#[derive(Debug)]
+pub struct ApiState<Q>(Arc<Shared<Q>>);
+
+struct Shared<Q> {
+    reader: Arc<Q>,
+    clock: Arc<dyn Clock>,
+    limits: ApiLimits,
+    gate: Gate,
+    registry: Registry,
+    metrics: Arc<HttpMetrics>,
+    readiness: ReadinessProbe,
+}
+
+impl<Q> std::fmt::Debug for Shared<Q> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl<Q> Clone for ApiState<Q> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<Q> ApiState<Q> {
+    /// What the routes share. Enters this crate's metrics in `registry`, which `/metrics` shows; so there can be
+    /// one state for a registry.
+    pub fn new(
+        reader: Arc<Q>,
+        clock: Arc<dyn Clock>,
+        limits: ApiLimits,
+        registry: &Registry,
+        readiness: ReadinessProbe,
+    ) -> Result<Self, prometheus::Error> {
+        let metrics = Arc::new(HttpMetrics::register(registry)?);
+        let (gate, registry) = (Gate::new(&limits), registry.clone());
+        Ok(Self(Arc::new(Shared { reader, clock, limits, gate, registry, metrics, readiness })))
+    }
+
+    /// The metrics, which the server counts into as well.
+    pub fn metrics(&self) -> Arc<HttpMetrics> {
+        Arc::clone(&self.0.metrics)
+    }
+}
+
+impl<Q: Query> ApiState<Q> {
+    /// Answers a query when its turn comes, within its deadline.
+    async fn run(&self, query: impl Future<Output = Result<Bytes, Problem>>) -> Result<Response, Problem> {
+        let shared = &self.0;
+        let answer = async {
+            let _turn = shared.gate.enter().await?;
+            tokio::time::timeout(shared.limits.query_timeout, query)
+                .await
+                .unwrap_or_else(|_| Err(too_slow(&shared.limits)))
+        };
+        let answer = answer.await.inspect_err(|problem| self.count_refusal(problem))?;
+        Ok(json_response(answer))
+    }
+
+    fn count_refusal(&self, problem: &Problem) {
+        let reason = REFUSALS.iter().find(|(kind, _)| *kind == problem.kind()).map(|(_, reason)| *reason);
+        if let Some(reason) = reason {
+            self.0.metrics.reject(reason);
+        }
+    }
+
+    /// Reads one slice, counted. Lets others run first: a store in memory never does.
+    async fn read(&self, selector: &Selector, slice: TimeRange) -> Result<Vec<Series>, QueryError> {
+        tokio::task::yield_now().await;
+        let series = self.0.reader.samples(selector, slice).await?;
+        let samples: usize = series.iter().map(|series| series.samples.len()).sum();
+        self.0.metrics.samples_read.inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
+        Ok(series)
+    }
+}
+
+/// Problems that are a limit's doing.
+const REFUSALS: [(ProblemKind, Rejection); 3] = [
+    (ProblemKind::Overloaded, Rejection::Queue),
+    (ProblemKind::QueryTimeout, Rejection::QueryTimeout),
+    (ProblemKind::TooLarge, Rejection::TooLarge),
+];
+
+fn too_slow(limits: &ApiLimits) -> Problem {
+    let detail = format!(
+        "the query ran for more than {} s; ask for fewer devices or metrics, or a shorter range of time",
+        limits.query_timeout.as_secs_f64()
+    );
+    Problem::new(ProblemKind::QueryTimeout, detail)
+}
+
+fn json_response(body: Bytes) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body).into_response()
+}
+
+/// A path that takes parameters, and which.
+struct Route {
+    path: &'static str,
+    parameters: &'static [&'static str],
+}
+
+/// The paths that answer queries.
+const ROUTES: [Route; 5] =
+    [devices::ROUTE, metric_names::ROUTE, latest::ROUTE, samples::ROUTE, windows::ROUTE];
+
+/// Every path that is served, for "did you mean".
+fn paths() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().map(|route| route.path).chain(meta::PATHS)
+}
+
+/// The routes as a service.
+pub fn router<Q: Query>(state: ApiState<Q>) -> Router {
+    Router::new()
+        .route(devices::ROUTE.path, get(devices::answer::<Q>))
+        .route(metric_names::ROUTE.path, get(metric_names::answer::<Q>))
+        .route(latest::ROUTE.path, get(latest::answer::<Q>))
+        .route(samples::ROUTE.path, get(samples::answer::<Q>))
+        .route(windows::ROUTE.path, get(windows::answer::<Q>))
+        .merge(meta::routes())
+        .fallback(meta::not_found)
+        .method_not_allowed_fallback(meta::method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), observe::observe::<Q>))
+        .with_state(state)
+}

@@ -1,0 +1,83 @@
+//! What the API asks of the store.
+//!
+//! A small trait, so that handlers are tested against canned answers and failures. The API knows nothing else of
+//! where samples lie.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tidemill_store::model::{Metric, Source, TimeRange, Unit, ValueKind};
+use tidemill_store::read::{Sample, Selector, Series};
+use tidemill_store::wide::Order;
+
+/// A source and what it has sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceEntry {
+    /// The source.
+    pub source: Arc<Source>,
+    /// Its metrics.
+    pub metrics: Vec<MetricEntry>,
+}
+
+/// A metric of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricEntry {
+    /// The metric.
+    pub metric: Metric,
+    /// The kinds of value that were sent.
+    pub kinds: Vec<ValueKind>,
+    /// Its unit, where one was sent.
+    pub unit: Option<Unit>,
+}
+
+/// The newest sample of a series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latest {
+    /// Whose.
+    pub source: Arc<Source>,
+    /// Of what.
+    pub metric: Metric,
+    /// The sample.
+    pub sample: Sample,
+}
+
+/// Why a query gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The store cannot be read now; asking again may help.
+    #[error("the store cannot be read now: {0}")]
+    Unavailable(String),
+    /// The query touches more than a query may; the text says what and how much.
+    #[error("{0}")]
+    TooLarge(String),
+    /// What is stored makes no sense, or the store refused; asking again does not help.
+    #[error("the store gave no usable answer: {0}")]
+    Broken(String),
+}
+
+/// What can be asked. A future that is dropped stops its work.
+pub trait Query: Send + Sync + 'static {
+    /// The sources that match, in no particular order.
+    fn sources(
+        &self,
+        selector: &Selector,
+    ) -> impl Future<Output = Result<Vec<Arc<SourceEntry>>, QueryError>> + Send;
+
+    /// The samples that match in `range`: series in no particular order, samples ascending with unique times.
+    fn samples(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Vec<Series>, QueryError>> + Send;
+
+    /// The newest sample of each series that matches, in no particular order.
+    fn latest(&self, selector: &Selector) -> impl Future<Output = Result<Vec<Latest>, QueryError>> + Send;
+
+    /// Parts of `range` that may hold samples, disjoint, in the order asked for; each can be read at once.
+    fn slices(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        order: Order,
+    ) -> impl Future<Output = Result<Vec<TimeRange>, QueryError>> + Send;
+}
