@@ -6,29 +6,10 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tidemill_store::model::{Metric, Source, TimeRange, Unit, ValueKind};
+use tidemill_store::catalog::SourceEntry;
+use tidemill_store::model::{Metric, Source, TimeRange};
 use tidemill_store::read::{Sample, Selector, Series};
 use tidemill_store::wide::Order;
-
-/// A source and what it has sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceEntry {
-    /// The source.
-    pub source: Arc<Source>,
-    /// Its metrics.
-    pub metrics: Vec<MetricEntry>,
-}
-
-/// A metric of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetricEntry {
-    /// The metric.
-    pub metric: Metric,
-    /// The kinds of value that were sent.
-    pub kinds: Vec<ValueKind>,
-    /// Its unit, where one was sent.
-    pub unit: Option<Unit>,
-}
 
 /// The newest sample of a series.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::Uri;
+use tidemill_store::catalog::SourceEntry;
 use tidemill_store::model::Source;
 use tidemill_store::read::Selector;
 
@@ -14,7 +15,6 @@ use super::json::{Pushed, Rows, write_json, write_tags};
 use super::params::Params;
 use super::problem::Problem;
 use super::{ApiState, Query, Route};
-use crate::query::SourceEntry;
 
 pub(super) const ROUTE: Route =
     Route { path: "/v1/devices", parameters: &["tenant", "device", "metric", "limit", "cursor"] };
@@ -81,8 +81,7 @@ fn write_device(out: &mut Vec<u8>, sources: &[Arc<SourceEntry>]) {
     for (n, entry) in sources.iter().enumerate() {
         out.extend_from_slice(if n == 0 { b"{\"tags\":" } else { b",{\"tags\":" });
         write_tags(out, entry.source.tags());
-        let mut metrics: Vec<&str> = entry.metrics.iter().map(|metric| metric.metric.as_str()).collect();
-        metrics.sort_unstable();
+        let metrics: Vec<&str> = entry.metrics.iter().map(|metric| metric.metric.as_str()).collect();
         out.extend_from_slice(b",\"metrics\":");
         write_json(out, &metrics);
         out.push(b'}');

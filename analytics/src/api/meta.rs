@@ -110,3 +110,67 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!("`{}` answers GET and HEAD, not {method}", uri.path());
     Problem::new(ProblemKind::MethodNotAllowed, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use super::super::{ApiLimits, ROUTES};
+    use super::*;
+    use crate::window::{Aggregate, Fill};
+
+    fn document() -> Json {
+        serde_json::from_str(include_str!("openapi.json")).unwrap()
+    }
+
+    fn resolved<'a>(document: &'a Json, parameter: &'a Json) -> &'a Json {
+        let reference = parameter["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
+        reference.map_or(parameter, |pointer| document.pointer(pointer).unwrap())
+    }
+
+    #[test]
+    fn the_openapi_document_names_the_paths_and_parameters_that_are_served() {
+        let document = document();
+        let mut documented: Vec<&str> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut served: Vec<&str> = paths().collect();
+        documented.sort_unstable();
+        served.sort_unstable();
+        assert_eq!(documented, served);
+        for route in ROUTES {
+            let parameters = document["paths"][route.path]["get"]["parameters"].as_array().unwrap();
+            let names: Vec<&str> = parameters
+                .iter()
+                .map(|parameter| resolved(&document, parameter)["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(names, route.parameters, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn the_openapi_document_names_the_words_and_limits_that_hold() {
+        let document = document();
+        let parameters = &document["components"]["parameters"];
+        assert_eq!(
+            parameters["aggregate"]["schema"]["items"]["enum"],
+            Json::from(Aggregate::ALL.map(Aggregate::name).to_vec())
+        );
+        assert_eq!(parameters["fill"]["schema"]["enum"], Json::from(Fill::ALL.map(Fill::name).to_vec()));
+        let limits = ApiLimits::default();
+        for (path, limit) in [
+            ("/v1/devices", limits.entries),
+            ("/v1/metrics", limits.entries),
+            ("/v1/latest", limits.latest),
+            ("/v1/samples", limits.samples),
+            ("/v1/windows", limits.windows),
+        ] {
+            let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+            let schema = &parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap()["schema"];
+            assert_eq!(
+                (&schema["default"], &schema["maximum"]),
+                (&limit.default.into(), &limit.max.into()),
+                "{path}"
+            );
+        }
+    }
+}

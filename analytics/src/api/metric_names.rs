@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::Uri;
+use tidemill_store::catalog::SourceEntry;
 use tidemill_store::model::{Metric, Unit, ValueKind};
 use tidemill_store::read::Selector;
 
@@ -15,7 +16,6 @@ use super::json::{Pushed, Rows, kind_name, write_json};
 use super::params::Params;
 use super::problem::Problem;
 use super::{ApiState, Query, Route};
-use crate::query::SourceEntry;
 
 pub(super) const ROUTE: Route =
     Route { path: "/v1/metrics", parameters: &["tenant", "device", "metric", "limit", "cursor"] };
@@ -77,9 +77,10 @@ impl About {
 fn gathered(sources: &[Arc<SourceEntry>], selector: &Selector) -> BTreeMap<Metric, About> {
     let mut found: BTreeMap<Metric, About> = BTreeMap::new();
     let wanted = |metric: &Metric| selector.metrics.is_empty() || selector.metrics.contains(metric);
-    for entry in sources.iter().flat_map(|source| &source.metrics).filter(|entry| wanted(&entry.metric)) {
+    for entry in sources.iter().flat_map(|source| source.metrics.iter()).filter(|entry| wanted(&entry.metric))
+    {
         let about = found.entry(entry.metric.clone()).or_default();
-        about.kinds.extend(entry.kinds.iter().copied());
+        about.kinds.extend(entry.kinds.iter());
         about.units.extend(entry.unit.iter().cloned());
         about.series += 1;
     }

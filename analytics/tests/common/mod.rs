@@ -11,7 +11,9 @@ use hyper::{HeaderMap, Request, StatusCode};
 use prometheus::Registry;
 use serde_json::Value as Json;
 use tidemill_analytics::api::{ApiLimits, ApiState, Readiness, router};
-use tidemill_analytics::query::{Latest, MetricEntry, Query, QueryError, SourceEntry};
+use tidemill_analytics::query::{Latest, Query, QueryError};
+use tidemill_store::catalog::{MetricSet, SourceEntry};
+use tidemill_store::layout::MetricFact;
 use tidemill_store::model::{
     Clock, Device, Metric, Source, TagKey, TagValue, Tags, Tenant, TimeRange, Timestamp, Value,
 };
@@ -92,12 +94,17 @@ impl Query for Canned {
     async fn sources(&self, selector: &Selector) -> Result<Vec<Arc<SourceEntry>>, QueryError> {
         let mut entries: Vec<SourceEntry> = Vec::new();
         for series in self.matching(selector).await? {
-            let mut kinds: Vec<_> = series.samples.iter().map(|sample| sample.value.kind()).collect();
-            kinds.dedup();
-            let metric = MetricEntry { metric: series.metric, kinds, unit: None };
+            let fact = |sample: &Sample| MetricFact {
+                metric: series.metric.clone(),
+                kind: sample.value.kind(),
+                unit: None,
+            };
+            let facts: Vec<MetricFact> = series.samples.iter().map(fact).collect();
             match entries.iter_mut().find(|entry| entry.source == series.source) {
-                Some(entry) => entry.metrics.push(metric),
-                None => entries.push(SourceEntry { source: series.source, metrics: vec![metric] }),
+                Some(entry) => entry.metrics = entry.metrics.with(&facts).unwrap(),
+                None => {
+                    entries.push(SourceEntry { source: series.source, metrics: MetricSet::from_iter(facts) });
+                }
             }
         }
         Ok(entries.into_iter().map(Arc::new).collect())
