@@ -256,6 +256,11 @@ impl Segment {
         &self.metrics
     }
 
+    /// The metrics with their positions.
+    pub fn metric_positions(&self) -> impl ExactSizeIterator<Item = (MetricPosition, &Metric)> {
+        self.metrics.iter().enumerate().map(|(at, metric)| (MetricPosition(position(at)), metric))
+    }
+
     /// The position of the metric of this name.
     pub fn metric(&self, name: &str) -> Option<MetricPosition> {
         let at = self.metrics.iter().position(|metric| metric.as_str() == name)?;
