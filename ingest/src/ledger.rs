@@ -30,6 +30,11 @@ impl<T> Share<T> {
         Self(self.0.clone())
     }
 
+    /// What the group owes, while it is open; `None` only where this share is already used up.
+    pub fn owed(&self) -> Option<&T> {
+        self.0.as_deref().map(|group| &group.owed)
+    }
+
     /// Settles this share. Of all shares exactly the last one gets what the group owes, if none was abandoned.
     pub fn settle(mut self) -> Option<T> {
         // `Arc::into_inner` gives the value to exactly one of the last holders, whatever their order.

@@ -1,11 +1,16 @@
 //! Tidemill's ingest pipeline: from a PUBLISH to a durable segment and its PUBACK.
 //!
 //! The path of a message, top to bottom: [`source`] (where it comes from and where its acknowledgement goes) →
-//! [`topic`] (whose it is) → [`decode`] (what it says) → [`policy`] (whether its times are taken) →
-//! [`ledger`] (when it is settled).
+//! [`pipeline`] (how it flows) → [`topic`] (whose it is) → [`decode`] (what it says) → [`policy`] (whether its times
+//! are taken) → [`rejects`] (how it is kept if it cannot be taken) → [`ledger`] (when it is settled) →
+//! [`metrics`] (where everything is).
 
+pub mod config;
 pub mod decode;
 pub mod ledger;
+pub mod metrics;
+pub mod pipeline;
 pub mod policy;
+pub mod rejects;
 pub mod source;
 pub mod topic;

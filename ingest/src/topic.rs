@@ -81,10 +81,10 @@ pub enum TopicError {
     #[error("no topic template fits the topic")]
     NoTemplate,
     /// A template fits, but what it captures is no valid name.
-    #[error("the topic names no valid source: {0}")]
+    #[error("topic and tags name no valid source: {0}")]
     Name(#[from] NameError),
     /// A template fits, but its tags do not make a set.
-    #[error("the topic names no valid source: {0}")]
+    #[error("topic and tags name no valid source: {0}")]
     Tags(#[from] TagsError),
 }
 

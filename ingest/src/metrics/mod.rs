@@ -1,0 +1,252 @@
+//! What the pipeline counts, and the identity I2: received = stored + duplicate + quarantined + dead-lettered + shed
+//! + in flight, at every moment.
+//!
+//! The numbers of the identity change together, under one lock, once a group: a scrape can never see them out of
+//! balance. `in_flight` is counted by itself and not derived, so the identity can fail and is worth checking.
+
+mod export;
+mod histogram;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tidemill_store::layout::RejectKind;
+
+use histogram::Histogram;
+
+/// Where messages are, or ended: a snapshot in which everything adds up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accounting {
+    /// Taken from a source.
+    pub received: u64,
+    /// Durable.
+    pub stored: u64,
+    /// Said again what was stored already. Not recognised on arrival: the store drops duplicates when it merges,
+    /// so this is 0 here.
+    pub duplicate: u64,
+    /// Kept apart because policy does not take them.
+    pub quarantined: u64,
+    /// Kept apart because they could not be understood or taken.
+    pub dead_lettered: u64,
+    /// Dropped for want of room; QoS 0 alone.
+    pub shed: u64,
+    /// Taken, and not yet any of the above.
+    pub in_flight: u64,
+}
+
+impl Accounting {
+    /// Whether nothing vanished (I2).
+    pub const fn balanced(&self) -> bool {
+        self.received
+            == self.stored
+                + self.duplicate
+                + self.quarantined
+                + self.dead_lettered
+                + self.shed
+                + self.in_flight
+    }
+}
+
+/// What a group brought when it was taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Arrival {
+    pub(crate) qos0: u64,
+    pub(crate) qos1: u64,
+    /// Of `qos0`.
+    pub(crate) shed: u64,
+    pub(crate) samples: u64,
+    pub(crate) bytes: u64,
+}
+
+/// How a group ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled<'a> {
+    pub(crate) messages: u64,
+    pub(crate) samples: u64,
+    pub(crate) bytes: u64,
+    pub(crate) rejected: &'a [Rejected],
+    pub(crate) latency: Duration,
+}
+
+/// A message of a group that was kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    /// Its position in its group.
+    pub(crate) message: usize,
+    pub(crate) kind: RejectKind,
+    pub(crate) reason: &'static str,
+    /// Samples that were decoded and are not stored because of it.
+    pub(crate) samples: u64,
+}
+
+/// The pipeline's metrics. Clones share their numbers; register one with a registry to show them.
+#[derive(Debug, Clone)]
+pub struct IngestMetrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    queued_messages: AtomicI64,
+    queued_bytes: AtomicI64,
+    shards: AtomicI64,
+}
+
+#[derive(Debug)]
+struct State {
+    messages: Accounting,
+    samples: Accounting,
+    by_qos: [u64; 2],
+    rejected: BTreeMap<(&'static str, &'static str), u64>,
+    bytes_in_flight: u64,
+    ack_latency: Histogram,
+    plan_messages: Histogram,
+    plan_samples: Histogram,
+}
+
+/// Seconds: from a local fsync to a store that is down.
+const LATENCY_BOUNDS: &[f64] =
+    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+const COUNT_BOUNDS: &[f64] =
+    &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0];
+
+impl Default for IngestMetrics {
+    fn default() -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                messages: Accounting::default(),
+                samples: Accounting::default(),
+                by_qos: [0; 2],
+                rejected: BTreeMap::new(),
+                bytes_in_flight: 0,
+                ack_latency: Histogram::new(LATENCY_BOUNDS),
+                plan_messages: Histogram::new(COUNT_BOUNDS),
+                plan_samples: Histogram::new(COUNT_BOUNDS),
+            }),
+            queued_messages: AtomicI64::new(0),
+            queued_bytes: AtomicI64::new(0),
+            shards: AtomicI64::new(0),
+        }))
+    }
+}
+
+impl IngestMetrics {
+    /// Where all messages are.
+    pub fn messages(&self) -> Accounting {
+        self.state().messages
+    }
+
+    /// Where all samples of understood messages are.
+    pub fn samples(&self) -> Accounting {
+        self.state().samples
+    }
+
+    pub(crate) fn arrived(&self, arrival: &Arrival) {
+        let mut state = self.state();
+        let [qos0, qos1] = &mut state.by_qos;
+        *qos0 += arrival.qos0;
+        *qos1 += arrival.qos1;
+        let messages = &mut state.messages;
+        messages.received += arrival.qos0 + arrival.qos1;
+        messages.shed += arrival.shed;
+        messages.in_flight += arrival.qos0 + arrival.qos1 - arrival.shed;
+        state.samples.received += arrival.samples;
+        state.samples.in_flight += arrival.samples;
+        state.bytes_in_flight += arrival.bytes;
+    }
+
+    pub(crate) fn settled(&self, settled: Settled<'_>) {
+        let mut state = self.state();
+        let (mut messages, mut samples) = (settled.messages, settled.samples);
+        for reject in settled.rejected {
+            *state.rejected.entry((reject.kind.as_str(), reject.reason)).or_default() += 1;
+            messages -= 1;
+            samples -= reject.samples;
+            match reject.kind {
+                RejectKind::DeadLetter => {
+                    state.messages.dead_lettered += 1;
+                    state.samples.dead_lettered += reject.samples;
+                }
+                RejectKind::Quarantine => {
+                    state.messages.quarantined += 1;
+                    state.samples.quarantined += reject.samples;
+                }
+            }
+        }
+        state.messages.stored += messages;
+        state.messages.in_flight -= settled.messages;
+        state.samples.stored += samples;
+        state.samples.in_flight -= settled.samples;
+        state.bytes_in_flight -= settled.bytes;
+        state.ack_latency.observe(settled.latency.as_secs_f64(), settled.messages);
+    }
+
+    pub(crate) fn planned(&self, messages: usize, samples: usize) {
+        let mut state = self.state();
+        state.plan_messages.observe(count(messages), 1);
+        state.plan_samples.observe(count(samples), 1);
+    }
+
+    pub(crate) fn queued(&self, messages: usize, bytes: usize) {
+        self.0.queued_messages.fetch_add(signed(messages), Ordering::Relaxed);
+        self.0.queued_bytes.fetch_add(signed(bytes), Ordering::Relaxed);
+    }
+
+    pub(crate) fn unqueued(&self, messages: usize, bytes: usize) {
+        self.0.queued_messages.fetch_sub(signed(messages), Ordering::Relaxed);
+        self.0.queued_bytes.fetch_sub(signed(bytes), Ordering::Relaxed);
+    }
+
+    pub(crate) fn shard_started(&self) {
+        self.0.shards.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in this module panics between two changes that belong together.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn signed(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count as a double; counts of one plan are far below 2^32.
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::from(u32::MAX), f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_moves_from_in_flight_to_where_its_messages_ended() {
+        let metrics = IngestMetrics::default();
+        metrics.arrived(&Arrival { qos0: 3, qos1: 4, shed: 2, samples: 50, bytes: 700 });
+        let before = metrics.messages();
+        assert!(before.balanced());
+        assert_eq!((before.received, before.shed, before.in_flight), (7, 2, 5));
+        let reject = |message, kind, samples| Rejected { message, kind, reason: "x", samples };
+        metrics.settled(Settled {
+            messages: 5,
+            samples: 50,
+            bytes: 700,
+            rejected: &[reject(0, RejectKind::DeadLetter, 0), reject(3, RejectKind::Quarantine, 10)],
+            latency: Duration::from_millis(3),
+        });
+        let after = metrics.messages();
+        assert!(after.balanced());
+        assert_eq!((after.stored, after.dead_lettered, after.quarantined), (3, 1, 1));
+        let samples = metrics.samples();
+        assert!(samples.balanced());
+        assert_eq!((samples.stored, samples.quarantined, samples.in_flight), (40, 10, 0));
+    }
+
+    #[test]
+    fn a_lost_message_breaks_the_balance() {
+        let lost = Accounting { received: 3, stored: 1, in_flight: 1, ..Accounting::default() };
+        assert!(!lost.balanced());
+    }
+}
