@@ -4,6 +4,8 @@
 //! returned `Ok` (I1), idempotence (I5) and an order of clustering keys; it does not promise any order between
 //! writes of different rows that overlap in time. Only `cql` names the Cassandra driver, only `lsm` the LSM tree.
 
+#[cfg(feature = "cql")]
+pub mod cql;
 mod datum;
 mod error;
 mod faulty;

@@ -40,7 +40,6 @@ impl Values {
     }
 
     /// The value at `index`.
-    #[inline]
     pub fn get(&self, index: usize) -> Option<Value> {
         match self {
             Self::I64(values) => values.get(index).map(|&value| Value::I64(value)),
