@@ -110,3 +110,27 @@ impl CommitMetrics {
         self.seconds.start_timer()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_is_registered_once_and_well_formed() {
+        let registry = Registry::new();
+        let wide = WideMetrics::register(&registry).unwrap();
+        let retries = RetryMetrics::register(&registry).unwrap();
+        CommitMetrics::register(&registry).unwrap();
+        wide.writes.with_label_values(&["t", "put"]).observe(0.1);
+        wide.reads.with_label_values(&["t", "get"]).observe(0.1);
+        wide.errors.with_label_values(&["t", "put", "unknown"]).inc();
+        wide.in_flight.with_label_values(&["put"]).inc();
+        retries.of("put").inc();
+        let gathered = registry.gather();
+        let names: BTreeSet<_> = gathered.iter().map(prometheus::proto::MetricFamily::name).collect();
+        assert_eq!(names, NAMES.into_iter().collect());
+        assert!(NAMES.iter().all(|name| name.starts_with("tidemill_store_")));
+        assert!(WideMetrics::register(&registry).is_err());
+    }
+}

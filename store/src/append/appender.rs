@@ -219,6 +219,7 @@ impl ShardAppender {
             marks_at: self.marks_at,
             segments: segments.collect(),
             at: WriteTime::from_micros(self.received_at.micros_floor()),
+            jitter: self.writer.get().cast_unsigned() ^ u64::from(self.shard.get()),
             refusals: Vec::new(),
             appended,
             outstanding: Arc::clone(&self.outstanding),

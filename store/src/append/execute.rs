@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, TryStreamExt};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::plan::{BucketSegments, WritePlan};
 use super::{AppendMetrics, Appended, RetryPolicy, Stage};
@@ -38,6 +39,15 @@ pub enum AppendError {
     },
 }
 
+/// What is the same for all writes of a stage.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    stage: Stage,
+    table: &'static Table,
+    at: WriteTime,
+    jitter: u64,
+}
+
 /// Carries out plans; shared by all shards.
 #[derive(Debug)]
 pub struct Executor<W> {
@@ -62,19 +72,14 @@ impl<W: Wide> Executor<W> {
     /// Carries `plan` out, or on. `Ok`: everything in it is durable. Repeats what the store did not take for as long
     /// as it takes: the caller drops the future to give up waiting, and may call again with the same plan.
     pub async fn execute(&self, plan: &mut WritePlan) -> Result<Appended, AppendError> {
-        self.write_all(
-            Stage::Catalog,
-            &CATALOG,
-            &CatalogRow::partition(plan.shard),
-            &mut plan.catalog,
-            plan.at,
-        )
-        .await?;
-        self.write_all(Stage::Marks, &MARKS, &MarkRow::partition(plan.shard), &mut plan.marks, plan.marks_at)
-            .await?;
-        let at = plan.at;
+        let (at, jitter) = (plan.at, plan.jitter);
+        let catalog = Target { stage: Stage::Catalog, table: &CATALOG, at, jitter };
+        self.write_all(catalog, &CatalogRow::partition(plan.shard), &mut plan.catalog).await?;
+        let marks = Target { stage: Stage::Marks, table: &MARKS, at: plan.marks_at, jitter };
+        self.write_all(marks, &MarkRow::partition(plan.shard), &mut plan.marks).await?;
+        let segments = Target { stage: Stage::Segments, table: &SEGMENTS, at, jitter };
         stream::iter(plan.segments.iter_mut().map(Ok))
-            .try_for_each_concurrent(IN_FLIGHT_MAX, |bucket| self.write_in_order(bucket, at))
+            .try_for_each_concurrent(IN_FLIGHT_MAX, |bucket| self.write_in_order(segments, bucket))
             .await?;
         plan.segments.clear();
         plan.release();
@@ -85,37 +90,29 @@ impl<W: Wide> Executor<W> {
     /// Writes groups of rows in any order; all or, after an error, those that are left.
     async fn write_all(
         &self,
-        stage: Stage,
-        table: &'static Table,
+        target: Target,
         partition: &Key,
         groups: &mut Vec<Vec<Row>>,
-        at: WriteTime,
     ) -> Result<(), AppendError> {
         stream::iter(groups.iter().map(Ok))
-            .try_for_each_concurrent(IN_FLIGHT_MAX, |rows| self.write(stage, table, partition, rows, at))
+            .try_for_each_concurrent(IN_FLIGHT_MAX, |rows| self.write(target, partition, rows))
             .await?;
         groups.clear();
         Ok(())
     }
 
     /// Segments of one bucket one after another, so that seq n + 1 is never durable while n is not.
-    async fn write_in_order(&self, bucket: &mut BucketSegments, at: WriteTime) -> Result<(), AppendError> {
+    async fn write_in_order(&self, target: Target, bucket: &mut BucketSegments) -> Result<(), AppendError> {
         let partition = SegmentRow::partition(bucket.place);
         while let Some(row) = bucket.rows.front() {
-            self.write(Stage::Segments, &SEGMENTS, &partition, std::slice::from_ref(row), at).await?;
+            self.write(target, &partition, std::slice::from_ref(row)).await?;
             bucket.rows.pop_front();
         }
         Ok(())
     }
 
-    async fn write(
-        &self,
-        stage: Stage,
-        table: &'static Table,
-        partition: &Key,
-        rows: &[Row],
-        at: WriteTime,
-    ) -> Result<(), AppendError> {
+    async fn write(&self, target: Target, partition: &Key, rows: &[Row]) -> Result<(), AppendError> {
+        let Target { stage, table, at, jitter } = target;
         let mut failures = 0_u32;
         loop {
             match self.wide.put(table, partition, rows, at).await {
@@ -123,7 +120,8 @@ impl<W: Wide> Executor<W> {
                 Err(WriteError::Unavailable { .. }) => {
                     failures = failures.saturating_add(1);
                     self.metrics.repeated(stage);
-                    tokio::time::sleep(self.retry.wait(failures, random())).await;
+                    let random = xxh3_64_with_seed(&failures.to_le_bytes(), jitter);
+                    tokio::time::sleep(self.retry.wait(failures, random)).await;
                 }
                 Err(source @ WriteError::Refused { .. }) => {
                     return Err(AppendError::Refused { stage, source });
@@ -132,9 +130,4 @@ impl<W: Wide> Executor<W> {
             }
         }
     }
-}
-
-/// Without random bits waits lose their spread, nothing else.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
 }

@@ -85,6 +85,8 @@ pub struct WritePlan {
     pub(super) segments: Vec<BucketSegments>,
     /// The write time of what is written once only.
     pub(super) at: WriteTime,
+    /// What spreads the repeats of this writer and shard: the writer is random, so no two processes keep step.
+    pub(super) jitter: u64,
     pub(super) refusals: Vec<Refusal>,
     pub(super) appended: Appended,
     pub(super) outstanding: Arc<AtomicBool>,

@@ -4,7 +4,7 @@
 //! text once per source, metric sets shared, lookups through tables of 32-bit positions. It is a cache of what is
 //! stored: losing it loses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use hashbrown::{HashSet, HashTable};
@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::sets::{SetIndex, SharedSets};
 use super::{Selection, SourceEntry, SourceSet, id_hash, index};
-use crate::layout::{CatalogRow, MetricFact};
+use crate::layout::{CatalogRow, Era, MetricFact};
 use crate::model::{CatalogN, Device, Shard, Source, SourceId, Tenant, WriterId};
 use crate::read::Selector;
 
@@ -127,6 +127,19 @@ impl CatalogIndex {
             }
         }
         selection
+    }
+
+    /// The shards of `era` in which sources of a set lie.
+    pub fn shards(&self, sources: &SourceSet, era: &Era) -> BTreeSet<Shard> {
+        let state = self.read();
+        let mut shards = BTreeSet::new();
+        for source in sources.iter().filter_map(|at| state.source(at)) {
+            shards.insert(era.shard(source));
+            if shards.len() == usize::from(era.shards.get()) {
+                break;
+            }
+        }
+        shards
     }
 
     /// How many sources there are.

@@ -29,6 +29,9 @@ pub(crate) fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<
         return;
     }
     let (mut word, mut filled) = (0_u64, 0_u32);
+    if let Ok(bytes) = packed_bytes(values.size_hint().0, width) {
+        out.reserve(bytes + 8);
+    }
     for value in values {
         word |= value << filled;
         let end = filled + width;
@@ -48,23 +51,32 @@ pub(crate) fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<
 pub(crate) fn unpack(packed: &[u8], width: u32, range: Range<usize>, mut each: impl FnMut(u64)) {
     let Ok(bits) = usize::try_from(width) else { return };
     let mask = u64::MAX.checked_shr(WIDTH_MAX - width).unwrap_or(0);
-    for at in range {
-        let bit = at * bits;
-        each(load(packed, bit / 8, bit % 8, bits) & mask);
+    let start = range.start * bits;
+    let places = range.scan(start, |next, _| {
+        let bit = *next;
+        *next += bits;
+        Some((bit / 8, bit % 8))
+    });
+    if bits <= BITS_IN_ONE_LOAD {
+        places.for_each(|(at, shift)| each(load(packed, at) >> shift & mask));
+    } else {
+        places.for_each(|(at, shift)| {
+            // In two steps, because a shift by 64 is none.
+            let next = u64::from(packed.get(at + 8).copied().unwrap_or(0)) << 1 << (63 - shift);
+            each((load(packed, at) >> shift | next) & mask);
+        });
     }
 }
 
-/// At least `bits` bits from bit `shift` of byte `at` on.
-fn load(packed: &[u8], at: usize, shift: usize, bits: usize) -> u64 {
-    let word = match packed.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+/// A number of this width lies within eight bytes wherever in a byte it begins.
+const BITS_IN_ONE_LOAD: usize = 57;
+
+/// Eight bytes from `at` on.
+fn load(packed: &[u8], at: usize) -> u64 {
+    match packed.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         Some(word) => u64::from_le_bytes(*word),
         None => load_tail(packed, at),
-    };
-    if shift + bits <= 64 {
-        return word >> shift;
     }
-    let next = packed.get(at + 8).copied().unwrap_or(0);
-    word >> shift | u64::from(next) << (64 - shift)
 }
 
 /// The last bytes of a sequence, zeros after them.

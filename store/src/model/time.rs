@@ -97,6 +97,9 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
+    /// Every moment before [`Timestamp::MAX`].
+    pub const ALL: Self = Self { start: Timestamp::MIN, end: Timestamp::MAX };
+
     /// From `start` to before `end`.
     pub fn new(start: Timestamp, end: Timestamp) -> Result<Self, TimeError> {
         if end < start { Err(TimeError::Reversed) } else { Ok(Self { start, end }) }

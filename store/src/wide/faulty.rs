@@ -17,6 +17,8 @@ use super::{
     WriteError, WriteTime,
 };
 
+const ASKED_FOR: &str = "a fault was asked for";
+
 /// What goes wrong with a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteFault {
@@ -28,6 +30,10 @@ pub enum WriteFault {
     UnknownLost,
     /// Its outcome is unknown, and it takes place after this time: perhaps after it was repeated, or after others.
     UnknownLate(Duration),
+    /// It is refused for good.
+    Refused,
+    /// It fails, and the store says that it is broken.
+    Broken,
     /// Sabotage: it does not take place, and is reported as done.
     Lose,
 }
@@ -185,7 +191,7 @@ impl Faults {
             return None;
         }
         state.counts.reads += 1;
-        Some(ReadError::Unavailable { reason: "a fault was asked for".to_owned() })
+        Some(ReadError::Unavailable { reason: ASKED_FOR.to_owned() })
     }
 
     fn delays(&self) -> Delays {
@@ -248,6 +254,8 @@ impl<W: Wide> Faulty<W> {
                 });
                 Err(failed(Effect::Unknown))
             }
+            Some(WriteFault::Refused) => Err(WriteError::Refused { reason: ASKED_FOR.to_owned() }),
+            Some(WriteFault::Broken) => Err(WriteError::Broken { reason: ASKED_FOR.to_owned() }),
             Some(WriteFault::Lose) => Ok(lost()),
         };
         pause(delays.after).await;
@@ -274,7 +282,7 @@ async fn pause(delay: Duration) {
 }
 
 fn failed(effect: Effect) -> WriteError {
-    WriteError::Unavailable { effect, reason: "a fault was asked for".to_owned() }
+    WriteError::Unavailable { effect, reason: ASKED_FOR.to_owned() }
 }
 
 impl<W: Wide> Wide for Faulty<W> {
@@ -326,5 +334,143 @@ impl<W: Wide> Wide for Faulty<W> {
         let write =
             |inner: Arc<W>| async move { inner.compare_and_set(table, &partition, &expected, &row).await };
         self.write(table, write, || Exchange::Applied).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Datum, Memory};
+    use super::*;
+    use crate::layout::tables::{MARKS, SEGMENTS};
+    use tokio::time::Instant;
+
+    const AT: WriteTime = WriteTime::from_micros(1);
+
+    fn partition() -> Key {
+        [Datum::Int(0)].into()
+    }
+
+    fn mark(writer: i64) -> Row {
+        Row {
+            clustering: [Datum::Instant(0), Datum::Int(writer)].into(),
+            cells: vec![Datum::Text("open".into()), Datum::Int(0), Datum::Int(0), Datum::Int(1)],
+        }
+    }
+
+    fn faulty(seed: u64) -> (Faulty<Memory>, Memory, Faults) {
+        let (memory, faults) = (Memory::new(), Faults::new(seed));
+        (Faulty::new(memory.clone(), faults.clone()), memory, faults)
+    }
+
+    async fn put(store: &impl Wide, writer: i64) -> Result<(), WriteError> {
+        store.put(&MARKS, &partition(), &[mark(writer)], AT).await
+    }
+
+    async fn is_there(memory: &Memory, writer: i64) -> bool {
+        memory.get(&MARKS, &partition(), &mark(writer).clustering).await.unwrap().is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_fault_does_what_it_says_and_no_more() {
+        let late = Duration::from_secs(5);
+        let cases = [
+            (WriteFault::NotApplied, Some(Effect::NotApplied), false),
+            (WriteFault::UnknownApplied, Some(Effect::Unknown), true),
+            (WriteFault::UnknownLost, Some(Effect::Unknown), false),
+            (WriteFault::UnknownLate(late), Some(Effect::Unknown), false),
+            (WriteFault::Refused, Some(Effect::NotApplied), false),
+            (WriteFault::Broken, Some(Effect::Unknown), false),
+            (WriteFault::Lose, None, false),
+        ];
+        for (fault, effect, applied) in cases {
+            let (store, memory, faults) = faulty(1);
+            faults.fail_next_write(fault);
+            let result = put(&store, 0).await;
+            assert_eq!(result.err().map(|error| error.effect()), effect, "{fault:?}");
+            assert_eq!(is_there(&memory, 0).await, applied, "{fault:?}");
+            sleep(late * 2).await;
+            let applies_late = matches!(fault, WriteFault::UnknownLate(_));
+            assert_eq!(is_there(&memory, 0).await, applied || applies_late, "{fault:?}, later");
+            put(&store, 1).await.unwrap();
+            assert!(is_there(&memory, 1).await, "the next write after {fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_waits_for_its_table() {
+        let (store, _, faults) = faulty(1);
+        faults.fail_next_write_to(&SEGMENTS, WriteFault::NotApplied);
+        put(&store, 0).await.unwrap();
+        let segments = Key::from([Datum::Int(0), Datum::Instant(0)]);
+        assert!(store.put(&SEGMENTS, &segments, &[], AT).await.is_err());
+        assert_eq!(faults.counts(), FaultCounts { writes: 1, ..FaultCounts::default() });
+    }
+
+    async fn history(seed: u64) -> Vec<String> {
+        let (store, memory, faults) = faulty(seed);
+        faults.set_rates(FaultRates {
+            not_applied: 100,
+            unknown_applied: 100,
+            unknown_lost: 100,
+            unknown_late: 100,
+            read_unavailable: 100,
+            delayed: 300,
+            delay_max: Duration::from_secs(1),
+            lose_one_in: NonZeroU64::new(20),
+        });
+        let start = Instant::now();
+        let mut history = Vec::new();
+        for writer in 0..200 {
+            let written = put(&store, writer).await;
+            let read = store.get(&MARKS, &partition(), &mark(writer).clustering).await;
+            let there = is_there(&memory, writer).await;
+            history.push(format!("{written:?} {read:?} {there} {:?}", start.elapsed()));
+        }
+        history.push(format!("{:?}", faults.counts()));
+        history
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_seed_gives_one_history() {
+        let first = history(1).await;
+        assert_eq!(first, history(1).await);
+        assert_ne!(first, history(2).await);
+    }
+
+    #[tokio::test]
+    async fn one_write_in_so_many_is_lost() {
+        let (store, memory, faults) = faulty(3);
+        faults.set_rates(FaultRates { lose_one_in: NonZeroU64::new(10), ..FaultRates::default() });
+        let mut missing = 0;
+        for writer in 0..1000 {
+            put(&store, writer).await.unwrap();
+            missing += u64::from(!is_there(&memory, writer).await);
+        }
+        assert_eq!(faults.counts().lost, missing);
+        assert!((60..140).contains(&missing), "{missing} of 1000");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paused_operations_wait_without_taking_place() {
+        let (store, memory, faults) = faulty(1);
+        faults.pause();
+        let write = tokio::time::timeout(Duration::from_secs(9), put(&store, 0)).await;
+        assert!(write.is_err() && !is_there(&memory, 0).await);
+        let (written, ()) = tokio::join!(put(&store, 1), async {
+            sleep(Duration::from_secs(1)).await;
+            faults.resume();
+        });
+        assert!(written.is_ok() && is_there(&memory, 1).await);
+    }
+
+    #[tokio::test]
+    async fn reads_fail_as_often_as_asked() {
+        let (store, _, faults) = faulty(1);
+        faults.fail_next_reads(2);
+        for fails in [true, true, false] {
+            let read = store.scan(&Scan::partition(&MARKS, partition()), None).await;
+            assert_eq!(read.is_err(), fails);
+        }
+        assert_eq!(faults.counts().reads, 2);
     }
 }

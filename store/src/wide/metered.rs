@@ -128,3 +128,59 @@ impl<W: Wide> Wide for Metered<W> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Datum, Faults, Faulty, Memory, WriteFault};
+    use super::*;
+    use crate::layout::tables::MARKS;
+    use prometheus::Registry;
+
+    const AT: WriteTime = WriteTime::from_micros(1);
+
+    fn partition() -> Key {
+        [Datum::Int(0)].into()
+    }
+
+    fn store() -> (Metered<Faulty<Memory>>, Faults) {
+        let faults = Faults::new(1);
+        let metrics = WideMetrics::register(&Registry::new()).unwrap();
+        (Metered::new(Faulty::new(Memory::new(), faults.clone()), metrics), faults)
+    }
+
+    #[tokio::test]
+    async fn operations_and_their_errors_are_counted_by_table_and_kind() {
+        let (store, faults) = store();
+        let kinds = [
+            (WriteFault::NotApplied, "not_applied"),
+            (WriteFault::UnknownLost, "unknown"),
+            (WriteFault::Refused, "refused"),
+            (WriteFault::Broken, "broken"),
+        ];
+        for (fault, kind) in kinds {
+            faults.fail_next_write(fault);
+            assert!(store.put(&MARKS, &partition(), &[], AT).await.is_err());
+            assert_eq!(store.metrics.errors.with_label_values(&["marks", "put", kind]).get(), 1);
+        }
+        store.put(&MARKS, &partition(), &[], AT).await.unwrap();
+        let times = store.metrics.writes.with_label_values(&["marks", "put"]);
+        assert_eq!(times.get_sample_count(), 5);
+        faults.fail_next_reads(1);
+        assert!(store.scan(&Scan::partition(&MARKS, partition()), None).await.is_err());
+        assert_eq!(store.metrics.errors.with_label_values(&["marks", "scan", "unavailable"]).get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_counts_as_under_way_until_it_ends_or_is_dropped() {
+        let (store, faults) = store();
+        let in_flight = store.metrics.in_flight.with_label_values(&["put"]);
+        faults.pause();
+        let (partition, rows) = (partition(), []);
+        let mut write = Box::pin(store.put(&MARKS, &partition, &rows, AT));
+        let waiting = tokio::time::timeout(std::time::Duration::from_secs(1), &mut write).await;
+        assert!(waiting.is_err());
+        assert_eq!(in_flight.get(), 1);
+        drop(write);
+        assert_eq!(in_flight.get(), 0);
+    }
+}

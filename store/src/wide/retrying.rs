@@ -218,3 +218,128 @@ impl<W: Wide> Wide for Retrying<W> {
         self.repeat("compare_and_set", attempt, certain, late_write).await.result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Datum, Faults, Faulty, Memory, WriteFault};
+    use super::*;
+    use crate::layout::tables::{ERAS, MARKS};
+    use prometheus::Registry;
+
+    const AT: WriteTime = WriteTime::from_micros(1);
+
+    fn store() -> (Retrying<Faulty<Memory>>, Faults) {
+        let faults = Faults::new(1);
+        let inner = Faulty::new(Memory::new(), faults.clone());
+        let metrics = RetryMetrics::register(&Registry::new()).unwrap();
+        (Retrying::new(inner, RetryPolicy::DEFAULT, 1, metrics), faults)
+    }
+
+    fn partition() -> Key {
+        [Datum::Int(0)].into()
+    }
+
+    fn mark() -> Row {
+        Row {
+            clustering: [Datum::Instant(0), Datum::Int(0)].into(),
+            cells: vec![Datum::Text("open".into()), Datum::Int(0), Datum::Int(0), Datum::Int(1)],
+        }
+    }
+
+    async fn put(store: &impl Wide) -> Result<(), WriteError> {
+        store.put(&MARKS, &partition(), &[mark()], AT).await
+    }
+
+    async fn install(store: &impl Wide) -> Result<Exchange, WriteError> {
+        let row =
+            Row { clustering: [Datum::Instant(0)].into(), cells: vec![Datum::Int(4), Datum::Int(60_000)] };
+        store.compare_and_set(&ERAS, &partition(), &Expected::Absent, &row).await
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_keep_half() {
+        let policy = RetryPolicy::DEFAULT;
+        let pause = |attempt, random| match policy.decide(attempt, Duration::ZERO, random) {
+            RetryDecision::After(pause) => pause,
+            RetryDecision::GiveUp => panic!("gave up at once"),
+        };
+        let millis = Duration::from_millis;
+        assert_eq!([pause(0, 0), pause(0, u32::MAX)], [millis(5), millis(10)]);
+        assert_eq!([pause(3, 0), pause(3, u32::MAX)], [millis(40), millis(80)]);
+        assert_eq!([pause(40, 0), pause(u32::MAX, u32::MAX)], [millis(500), millis(1000)]);
+    }
+
+    #[test]
+    fn a_pause_that_would_pass_the_deadline_is_not_begun() {
+        let policy = RetryPolicy::DEFAULT;
+        let late = policy.deadline.checked_sub(Duration::from_millis(4)).unwrap();
+        assert_eq!(policy.decide(0, late, 0), RetryDecision::GiveUp);
+        assert_ne!(
+            policy.decide(0, late.checked_sub(Duration::from_millis(2)).unwrap(), 0),
+            RetryDecision::GiveUp
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_for_a_while_is_repeated_until_it_is_written() {
+        let (store, faults) = store();
+        for fault in [WriteFault::NotApplied, WriteFault::UnknownLost, WriteFault::UnknownApplied] {
+            faults.fail_next_write(fault);
+        }
+        put(&store).await.unwrap();
+        faults.fail_next_reads(3);
+        let found = store.get(&MARKS, &partition(), &mark().clustering).await.unwrap();
+        assert_eq!(found, Some(mark()));
+        assert_eq!(store.metrics.of("put").get(), 3);
+        assert_eq!(store.metrics.of("get").get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_that_never_answers_ends_at_the_deadline() {
+        let (store, faults) = store();
+        faults.pause();
+        let start = Instant::now();
+        let error = put(&store).await.unwrap_err();
+        assert_eq!(error.effect(), Effect::Unknown);
+        assert_eq!(start.elapsed(), RetryPolicy::DEFAULT.deadline);
+        assert!(store.get(&MARKS, &partition(), &mark().clustering).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repetition_ends_by_the_deadline_however_quickly_attempts_fail() {
+        let (store, faults) = store();
+        (0..1000).for_each(|_| faults.fail_next_write(WriteFault::NotApplied));
+        let start = Instant::now();
+        assert_eq!(put(&store).await.unwrap_err().effect(), Effect::NotApplied);
+        assert!(start.elapsed() <= RetryPolicy::DEFAULT.deadline);
+        assert!((30..100).contains(&faults.counts().writes), "{:?}", faults.counts());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_for_good_is_not_repeated() {
+        for fault in [WriteFault::Refused, WriteFault::Broken] {
+            let (store, faults) = store();
+            faults.fail_next_write(fault);
+            assert!(put(&store).await.is_err());
+            assert_eq!(store.metrics.of("put").get(), 0, "{fault:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_after_an_unknown_outcome_is_no_certainty() {
+        let (store, faults) = store();
+        faults.fail_next_write(WriteFault::UnknownApplied);
+        faults.fail_next_write(WriteFault::Refused);
+        assert_eq!(put(&store).await.unwrap_err().effect(), Effect::Unknown);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_is_repeated_only_while_nothing_took_place() {
+        let (store, faults) = store();
+        faults.fail_next_write(WriteFault::NotApplied);
+        faults.fail_next_write(WriteFault::UnknownApplied);
+        assert_eq!(install(&store).await.unwrap_err().effect(), Effect::Unknown);
+        assert_eq!(store.metrics.of("compare_and_set").get(), 1);
+        assert!(matches!(install(&store).await, Ok(Exchange::Refused(Some(_)))), "it had taken place");
+    }
+}

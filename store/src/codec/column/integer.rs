@@ -37,15 +37,11 @@ struct Span {
 impl Span {
     const EMPTY: Self = Self { least: i64::MAX, greatest: i64::MIN };
 
-    fn include(&mut self, value: i64) {
-        self.least = self.least.min(value);
-        self.greatest = self.greatest.max(value);
-    }
-
     fn of(values: impl Iterator<Item = i64>) -> Self {
-        let mut span = Self::EMPTY;
-        values.for_each(|value| span.include(value));
-        span
+        values.fold(Self::EMPTY, |span, value| Self {
+            least: span.least.min(value),
+            greatest: span.greatest.max(value),
+        })
     }
 
     fn width(self) -> u32 {
@@ -65,13 +61,18 @@ fn runs<'a>(values: &'a [i64], starts: Starts<'a>) -> impl Iterator<Item = &'a [
     starts.iter().zip(ends).map(|(&start, end)| values.get(index(start)..index(end)).unwrap_or_default())
 }
 
-/// Differences between neighbours.
-fn steps(run: &[i64]) -> impl Iterator<Item = i64> {
-    run.iter().zip(run.iter().skip(1)).map(|(before, value)| value.wrapping_sub(*before))
+/// The steps within all runs, into `steps`.
+fn put_steps(values: &[i64], starts: Starts<'_>, steps: &mut Vec<i64>) {
+    steps.clear();
+    steps.reserve(values.len());
+    for run in runs(values, starts) {
+        let neighbours = run.iter().zip(run.iter().skip(1));
+        steps.extend(neighbours.map(|(before, value)| value.wrapping_sub(*before)));
+    }
 }
 
-/// Appends `values` in whichever form is smaller.
-pub(crate) fn encode(values: &[i64], starts: Starts<'_>, out: &mut Vec<u8>) {
+/// Appends `values` in whichever form is smaller. `steps` is memory to use.
+pub(crate) fn encode(values: &[i64], starts: Starts<'_>, steps: &mut Vec<i64>, out: &mut Vec<u8>) {
     let (first, others) = match values {
         [] => return,
         [first, others @ ..] => (*first, others),
@@ -80,43 +81,35 @@ pub(crate) fn encode(values: &[i64], starts: Starts<'_>, out: &mut Vec<u8>) {
         return put_varint_signed(out, first);
     }
     let frame = Span::of(values.iter().copied());
-    let mut step = Span::EMPTY;
-    let mut head = Span::EMPTY;
-    for run in runs(values, starts) {
-        run.iter().take(1).for_each(|&value| head.include(value));
-        steps(run).for_each(|value| step.include(value));
+    if frame.width() == 0 || starts.len() == values.len() {
+        return put_frame(values.iter().copied(), frame, out);
     }
+    put_steps(values, starts, steps);
+    let firsts = || starts.iter().filter_map(|&start| values.get(index(start)).copied());
+    let (step, head) = (Span::of(steps.iter().copied()), Span::of(firsts()));
     let bits_in = |n: usize, span: Span| position(n).saturating_mul(span.width());
-    let stepped = bits_in(starts.len(), head).saturating_add(bits_in(values.len() - starts.len(), step));
-    if stepped.saturating_add(STEPS_HEADER_BITS) < bits_in(values.len(), frame) {
-        put_header(STEPS, step, out);
-        bits::pack(
-            runs(values, starts).flat_map(steps).map(|value| offset(value, step.least)),
-            step.width(),
-            out,
-        );
-        let firsts = runs(values, starts).filter_map(|run| run.first().copied());
-        if starts.len() == 1 {
-            put_varint_signed(out, first);
-        } else {
-            put_frame(firsts, head, out);
-        }
-    } else {
-        put_frame(values.iter().copied(), frame, out);
+    let stepped = bits_in(starts.len(), head).saturating_add(bits_in(steps.len(), step));
+    if stepped.saturating_add(STEPS_HEADER_BITS) >= bits_in(values.len(), frame) {
+        return put_frame(values.iter().copied(), frame, out);
+    }
+    put_packed(STEPS, steps.iter().copied(), step, out);
+    match starts.len() {
+        1 => put_varint_signed(out, first),
+        _ => put_frame(firsts(), head, out),
     }
 }
 
 /// About what the second header costs.
 const STEPS_HEADER_BITS: u32 = 32;
 
-fn put_header(form: u8, span: Span, out: &mut Vec<u8>) {
+fn put_packed(form: u8, values: impl Iterator<Item = i64>, span: Span, out: &mut Vec<u8>) {
     out.push(form | u8::try_from(span.width()).unwrap_or(0));
     put_varint_signed(out, span.least);
+    bits::pack(values.map(|value| offset(value, span.least)), span.width(), out);
 }
 
 fn put_frame(values: impl Iterator<Item = i64>, span: Span, out: &mut Vec<u8>) {
-    put_header(0, span, out);
-    bits::pack(values.map(|value| offset(value, span.least)), span.width(), out);
+    put_packed(0, values, span, out);
 }
 
 /// Packed numbers above a least one.
@@ -268,7 +261,7 @@ mod tests {
             cut in any::<(prop::sample::Index, prop::sample::Index)>(),
         ) {
             let mut bytes = Vec::new();
-            encode(&values, &starts, &mut bytes);
+            encode(&values, &starts, &mut Vec::new(), &mut bytes);
             let mut reader = Reader::new(&bytes);
             let column = Integers::parse(values.len(), starts.len(), &mut reader).unwrap();
             prop_assert_eq!(reader.remaining(), 0);
@@ -295,7 +288,7 @@ mod tests {
 
     fn encoded(values: &[i64], starts: Starts<'_>) -> usize {
         let mut bytes = Vec::new();
-        encode(values, starts, &mut bytes);
+        encode(values, starts, &mut Vec::new(), &mut bytes);
         bytes.len()
     }
 

@@ -13,41 +13,23 @@ use crate::codec::bytes::{Malformed, Reader, put_length};
 use crate::model::{Value, ValueKind};
 
 use super::integer::ONE_RUN;
+use super::kinds::KindSet;
 use super::{Extent, Input, Kinds, MIXED, Scratch, Values, number};
-
-/// Kinds in the order of their bits.
-const ORDER: [ValueKind; 4] = [ValueKind::F64, ValueKind::I64, ValueKind::Bool, ValueKind::Text];
-
-const fn bit(kind: ValueKind) -> u8 {
-    match kind {
-        ValueKind::F64 => 1,
-        ValueKind::I64 => 2,
-        ValueKind::Bool => 4,
-        ValueKind::Text => 8,
-    }
-}
-
-const NUMBERS_ALONE: u8 = bit(ValueKind::F64) | bit(ValueKind::I64);
-
-/// The kinds of a mask, in order.
-fn present(mask: u8) -> Vec<ValueKind> {
-    ORDER.into_iter().filter(|&kind| mask & bit(kind) != 0).collect()
-}
 
 fn rank_width(present: &[ValueKind]) -> u32 {
     if present.len() > 2 { 2 } else { 1 }
 }
 
 pub(super) fn encode(input: Input<'_>, kinds: &[ValueKind], scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let mask = kinds.iter().fold(0, |mask, &kind| mask | bit(kind));
-    let present = present(mask);
-    if let [kind] = present.as_slice() {
-        return super::encode(Input { kinds: Kinds::All(*kind), ..input }, scratch, out);
+    let set: KindSet = kinds.iter().copied().collect();
+    if let Some(kind) = set.only() {
+        return super::encode(Input { kinds: Kinds::All(kind), ..input }, scratch, out);
     }
-    if mask == NUMBERS_ALONE && number::encode_numbers(input, kinds, scratch, out) {
+    if set == KindSet::NUMBERS && number::encode_numbers(input, kinds, scratch, out) {
         return;
     }
-    out.push(MIXED | mask << 4);
+    let present: Vec<_> = set.kinds().collect();
+    out.push(MIXED | set.bits() << 4);
     let rank =
         |&kind: &ValueKind| present.iter().zip(0_u64..).find(|(k, _)| **k == kind).map_or(0, |(_, r)| r);
     bits::pack(kinds.iter().map(rank), rank_width(&present), out);
@@ -63,8 +45,8 @@ pub(super) fn encode(input: Input<'_>, kinds: &[ValueKind], scratch: &mut Scratc
     }
 }
 
-pub(super) fn decode(mask: u8, reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Values, Malformed> {
-    let present = present(mask);
+pub(super) fn decode(kinds: u8, reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Values, Malformed> {
+    let present: Vec<_> = KindSet::from_bits(kinds).kinds().collect();
     let width = rank_width(&present);
     let packed = reader.take(bits::packed_bytes(extent.values, width)?, "the kinds of values")?;
     let mut counts = [0_usize; 4];

@@ -21,6 +21,7 @@
 mod boolean;
 mod decimal;
 pub(crate) mod integer;
+mod kinds;
 mod mixed;
 mod number;
 mod text;
@@ -33,6 +34,7 @@ use crate::model::ValueKind;
 
 use super::bytes::{Malformed, Reader};
 use integer::{Integers, Starts};
+pub(crate) use kinds::KindSet;
 pub use values::Values;
 
 const INTEGERS: u8 = 0;
@@ -53,7 +55,7 @@ const MIXED: u8 = 11;
 pub(crate) enum Kinds<'a> {
     /// All of one kind.
     All(ValueKind),
-    /// One for each value.
+    /// One for each value; they may be equal after all.
     Each(&'a [ValueKind]),
 }
 
@@ -74,6 +76,7 @@ pub(crate) struct Input<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     integers: Vec<i64>,
+    steps: Vec<i64>,
     exceptions: Vec<(u32, i64)>,
 }
 
@@ -82,11 +85,11 @@ pub(crate) fn encode(input: Input<'_>, scratch: &mut Scratch, out: &mut Vec<u8>)
     match input.kinds {
         Kinds::All(ValueKind::I64) => {
             out.push(INTEGERS);
-            integer::encode(input.raw, input.starts, out);
+            integer::encode(input.raw, input.starts, &mut scratch.steps, out);
         }
         Kinds::All(ValueKind::F64) => number::encode(input, scratch, out),
         Kinds::All(ValueKind::Bool) => boolean::encode(input.raw, out),
-        Kinds::All(ValueKind::Text) => text::encode(input.raw, input.texts, out),
+        Kinds::All(ValueKind::Text) => text::encode(input.raw, input.texts, scratch, out),
         Kinds::Each(kinds) => mixed::encode(input, kinds, scratch, out),
     }
 }

@@ -66,7 +66,7 @@ fn double(raw: i64) -> f64 {
 /// Scales into the scratch; an exception takes the place of a copy of the value before it, which packs well.
 fn scale(input: Input<'_>, exponent: Exponent, scratch: &mut Scratch) {
     let scale = exponent.scale();
-    let Scratch { integers, exceptions } = scratch;
+    let Scratch { integers, exceptions, .. } = scratch;
     integers.clear();
     exceptions.clear();
     let mut last = 0;
@@ -86,14 +86,14 @@ fn scale(input: Input<'_>, exponent: Exponent, scratch: &mut Scratch) {
     }
 }
 
-fn put_scaled(input: Input<'_>, scratch: &Scratch, out: &mut Vec<u8>) {
+fn put_scaled(input: Input<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) {
     if !scratch.exceptions.is_empty() {
         put_length(out, scratch.exceptions.len());
         let positions: Vec<_> = scratch.exceptions.iter().map(|&(at, _)| i64::from(at)).collect();
-        integer::encode(&positions, ONE_RUN, out);
+        integer::encode(&positions, ONE_RUN, &mut scratch.steps, out);
         out.extend(scratch.exceptions.iter().flat_map(|(_, raw)| raw.to_le_bytes()));
     }
-    integer::encode(&scratch.integers, input.starts, out);
+    integer::encode(&scratch.integers, input.starts, &mut scratch.steps, out);
 }
 
 fn put_bits(input: Input<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) {
@@ -103,7 +103,7 @@ fn put_bits(input: Input<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) {
     out.push(u8::try_from(trailing).unwrap_or(0));
     scratch.integers.clear();
     scratch.integers.extend(input.raw.iter().map(|raw| (raw.cast_unsigned() >> trailing).cast_signed()));
-    integer::encode(&scratch.integers, input.starts, out);
+    integer::encode(&scratch.integers, input.starts, &mut scratch.steps, out);
 }
 
 /// Values that have no short decimal, with their positions.

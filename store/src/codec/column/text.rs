@@ -9,11 +9,11 @@ use crate::codec::bytes::{Malformed, Reader, put_length};
 use crate::codec::convert::{index, position};
 
 use super::integer::{self, Integers, ONE_RUN};
-use super::{DICTIONARY, Extent, TEXTS, Values};
+use super::{DICTIONARY, Extent, Scratch, TEXTS, Values};
 
 const WHAT: &str = "texts";
 
-pub(super) fn encode(raw: &[i64], texts: &[Arc<str>], out: &mut Vec<u8>) {
+pub(super) fn encode(raw: &[i64], texts: &[Arc<str>], scratch: &mut Scratch, out: &mut Vec<u8>) {
     let texts: Vec<&str> = raw
         .iter()
         .map(|&at| usize::try_from(at).ok().and_then(|at| texts.get(at)).map_or("", |text| &**text))
@@ -34,11 +34,11 @@ pub(super) fn encode(raw: &[i64], texts: &[Arc<str>], out: &mut Vec<u8>) {
     if bytes_of(&entries) + texts.len() * width / 8 + DICTIONARY_BYTES < bytes_of(&texts) {
         out.push(DICTIONARY);
         put_length(out, entries.len());
-        put_texts(&entries, out);
-        integer::encode(&positions, ONE_RUN, out);
+        put_texts(&entries, scratch, out);
+        integer::encode(&positions, ONE_RUN, &mut scratch.steps, out);
     } else {
         out.push(TEXTS);
-        put_texts(&texts, out);
+        put_texts(&texts, scratch, out);
     }
 }
 
@@ -50,9 +50,9 @@ fn bytes_of(texts: &[&str]) -> usize {
     texts.iter().map(|text| text.len() + 1).sum()
 }
 
-fn put_texts(texts: &[&str], out: &mut Vec<u8>) {
+fn put_texts(texts: &[&str], scratch: &mut Scratch, out: &mut Vec<u8>) {
     let lengths: Vec<_> = texts.iter().map(|text| i64::from(position(text.len()))).collect();
-    integer::encode(&lengths, ONE_RUN, out);
+    integer::encode(&lengths, ONE_RUN, &mut scratch.steps, out);
     for text in texts {
         out.extend_from_slice(text.as_bytes());
     }
@@ -61,13 +61,21 @@ fn put_texts(texts: &[&str], out: &mut Vec<u8>) {
 pub(super) fn decode(reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Values, Malformed> {
     let texts = take_texts(extent.values, reader)?;
     let wanted = texts.get(extent.wanted.clone()).unwrap_or_default();
-    Ok(Values::Text(wanted.iter().map(|&text| Arc::from(text)).collect()))
+    // Texts without bytes can be many in few bytes: neighbours share their memory (I6).
+    let mut last: Arc<str> = Arc::from("");
+    let mut shared = |text: &&str| {
+        if *last != **text {
+            last = Arc::from(*text);
+        }
+        Arc::clone(&last)
+    };
+    Ok(Values::Text(wanted.iter().map(&mut shared).collect()))
 }
 
 pub(super) fn decode_dictionary(reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Values, Malformed> {
     let count = reader.length(WHAT)?;
-    if count > extent.values {
-        return Err(Malformed::Invalid("a dictionary has more texts than its column"));
+    if count > extent.values || count > reader.remaining() {
+        return Err(Malformed::Invalid("a dictionary has more texts than can be"));
     }
     let entries: Vec<Arc<str>> = take_texts(count, reader)?.into_iter().map(Arc::from).collect();
     let whole = Extent { starts: ONE_RUN, ..extent.clone() };

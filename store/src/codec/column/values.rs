@@ -40,6 +40,7 @@ impl Values {
     }
 
     /// The value at `index`.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<Value> {
         match self {
             Self::I64(values) => values.get(index).map(|&value| Value::I64(value)),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::codec::column::Scratch;
+use crate::codec::column::KindSet;
 use crate::codec::convert::{index, position};
 use crate::model::{CatalogN, Metric, Timestamp, Value, ValueKind};
 
-use super::encode::Columns;
+use super::columns::Columns;
+use super::encode::Integers;
 use super::shapes::Shapes;
+use super::sort::Sorted;
 use super::{Limits, MetricPosition};
 
 /// Points on their way into a segment. Cleared and used again, it keeps its memory.
@@ -21,7 +23,8 @@ pub struct SegmentBuilder {
     positions: HashMap<Metric, u32>,
     /// The metric asked for after this one is most often the next.
     expected: usize,
-    pub(super) tallies: Vec<Tally>,
+    /// Which kinds the values of each metric have.
+    pub(super) metric_kinds: Vec<KindSet>,
     pub(super) shapes: Shapes,
     pub(super) heads: Vec<Head>,
     pub(super) raw: Vec<i64>,
@@ -29,9 +32,9 @@ pub struct SegmentBuilder {
     pub(super) texts: Vec<Arc<str>>,
     pub(super) unsorted: bool,
     bytes: usize,
-    pub(super) order: Vec<u128>,
+    pub(super) sorted: Sorted,
     pub(super) columns: Columns,
-    pub(super) scratch: Scratch,
+    pub(super) integers: Integers,
 }
 
 /// A point: its values lie at `values_start` on, as many as its shape has metrics.
@@ -41,34 +44,6 @@ pub(super) struct Head {
     pub(super) shape: u32,
     pub(super) values_start: u32,
     pub(super) time: i64,
-}
-
-/// What is known of a metric's values.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tally {
-    pub(super) kinds: TallyKinds,
-}
-
-/// Which kinds the values of a metric have.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) enum TallyKinds {
-    /// There are no values yet.
-    #[default]
-    None,
-    /// All have this one.
-    One(ValueKind),
-    /// They differ.
-    Several,
-}
-
-impl Tally {
-    fn count(&mut self, kind: ValueKind) {
-        match self.kinds {
-            TallyKinds::None => self.kinds = TallyKinds::One(kind),
-            TallyKinds::One(known) if known != kind => self.kinds = TallyKinds::Several,
-            TallyKinds::One(_) | TallyKinds::Several => {}
-        }
-    }
 }
 
 /// Upper bounds of what things take in a segment; see [`SegmentBuilder::bytes_estimate`].
@@ -98,7 +73,7 @@ impl SegmentBuilder {
         self.metrics.clear();
         self.positions.clear();
         self.expected = 0;
-        self.tallies.clear();
+        self.metric_kinds.clear();
         self.shapes.clear();
         self.heads.clear();
         self.raw.clear();
@@ -125,7 +100,7 @@ impl SegmentBuilder {
         }
         let at = position(self.metrics.len());
         self.metrics.push(metric.clone());
-        self.tallies.push(Tally::default());
+        self.metric_kinds.push(KindSet::default());
         self.positions.insert(metric.clone(), at);
         self.bytes += bound::METRIC + metric.as_str().len();
         at
@@ -163,10 +138,10 @@ impl SegmentBuilder {
 
     fn push_value(&mut self, metric: u32, value: &Value) {
         let kind = value.kind();
-        let tally = self.tallies.get_mut(index(metric));
-        assert!(tally.is_some(), "a metric's position is not from this builder");
-        if let Some(tally) = tally {
-            tally.count(kind);
+        let kinds = self.metric_kinds.get_mut(index(metric));
+        assert!(kinds.is_some(), "a metric's position is not from this builder");
+        if let Some(kinds) = kinds {
+            kinds.insert(kind);
         }
         self.shapes.put(metric);
         self.kinds.push(kind);

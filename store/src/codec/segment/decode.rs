@@ -1,6 +1,7 @@
 //! From bytes to a [`Segment`]: checked and ready to be read, its columns still packed.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -9,6 +10,7 @@ use crate::codec::column::integer::{Integers, ONE_RUN};
 use crate::codec::convert::{index, position};
 use crate::model::{CatalogN, Metric, Timestamp};
 
+use super::layout::{self, Layout};
 use super::{CRC_BYTES, Limits, MetricPosition, SegmentError, UNITS, VERSION};
 
 /// A decoded segment: who and when in memory, what still packed and unpacked by metric and range of points.
@@ -25,6 +27,8 @@ pub struct Segment {
     pub(super) shapes: Shapes,
     pub(super) columns: Vec<PackedColumn>,
     pub(super) samples: usize,
+    /// Found out when it is first needed.
+    layouts: OnceLock<Vec<Layout>>,
 }
 
 /// Which metrics each point has.
@@ -43,6 +47,8 @@ pub(super) struct PackedColumn {
     pub(super) bytes: Range<usize>,
     /// How many values it has.
     pub(super) values: usize,
+    /// Whether every point has one value of it.
+    pub(super) is_aligned: bool,
 }
 
 impl Shapes {
@@ -57,6 +63,11 @@ impl Shapes {
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         let end = self.ends.get(at).copied().unwrap_or(start);
         self.metrics.get(index(start)..index(end)).unwrap_or_default()
+    }
+
+    /// The metrics of a point.
+    pub(super) fn of_point(&self, point: usize) -> &[u32] {
+        self.get(self.of(point))
     }
 
     /// The shape of a point.
@@ -80,13 +91,14 @@ impl Segment {
         let (sources, starts) = parse_sources(points, &mut reader)?;
         let times = parse_times(points, &starts, &mut reader)?;
         let shapes = parse_shapes(points, metrics.len(), limits, &mut reader)?;
-        let counts = count_values(points, metrics.len(), &shapes);
-        let samples = counts.iter().fold(0_usize, |sum, &count| sum.saturating_add(count));
+        let mut columns = columns(points, metrics.len(), &shapes);
+        let samples = columns.iter().fold(0_usize, |sum, column| sum.saturating_add(column.values));
         if samples > limits.samples_max {
             return Err(SegmentError::TooManySamples { samples, limit: limits.samples_max });
         }
-        let columns = parse_columns(counts, body.len() - CRC_BYTES, &mut reader)?;
-        Ok(Self { body, metrics, sources, starts, times, shapes, columns, samples })
+        parse_places(&mut columns, body.len() - CRC_BYTES, &mut reader)?;
+        let layouts = OnceLock::new();
+        Ok(Self { body, metrics, sources, starts, times, shapes, columns, samples, layouts })
     }
 }
 
@@ -109,6 +121,11 @@ fn parse_metrics(reader: &mut Reader<'_>) -> Result<Vec<Metric>, SegmentError> {
         let name = std::str::from_utf8(reader.take(length, "a metric")?)
             .map_err(|_| Malformed::Invalid("a metric is not UTF-8"))?;
         metrics.push(Metric::new(name).map_err(SegmentError::Metric)?);
+    }
+    let mut names: Vec<_> = metrics.iter().collect();
+    names.sort_unstable();
+    if names.iter().zip(names.iter().skip(1)).any(|(a, b)| a == b) {
+        return Err(Malformed::Invalid("a metric is named twice").into());
     }
     Ok(metrics)
 }
@@ -179,6 +196,9 @@ fn parse_shapes(
     for _ in 0..count {
         let header = reader.length("a shape")?;
         let length = header >> 1;
+        if length == 0 {
+            return Err(Malformed::Invalid("a shape has no metrics").into());
+        }
         // Each shape belongs to a point, so that all of them together are not longer than all points.
         let samples = shapes.metrics.len().saturating_add(length);
         if samples > limits.samples_max {
@@ -208,8 +228,8 @@ fn parse_shapes(
     Ok(shapes)
 }
 
-/// How many values each metric has.
-fn count_values(points: usize, metrics: usize, shapes: &Shapes) -> Vec<usize> {
+/// How many values each metric has, in columns whose places are not known yet.
+fn columns(points: usize, metrics: usize, shapes: &Shapes) -> Vec<PackedColumn> {
     let mut uses = vec![0_usize; shapes.len()];
     if let [only] = uses.as_mut_slice() {
         *only = points;
@@ -217,43 +237,52 @@ fn count_values(points: usize, metrics: usize, shapes: &Shapes) -> Vec<usize> {
     for &shape in &shapes.of_points {
         uses.get_mut(index(shape)).into_iter().for_each(|uses| *uses += 1);
     }
-    let mut counts = vec![0_usize; metrics];
-    for (shape, uses) in (0..).zip(uses) {
-        for &metric in shapes.get(shape) {
-            counts.get_mut(index(metric)).into_iter().for_each(|count| *count = count.saturating_add(uses));
+    // A metric is in every point once where every shape in turn finds it counted as often as there are shapes before.
+    let mut seen = vec![0_usize; metrics];
+    let mut columns = vec![PackedColumn { is_aligned: true, ..PackedColumn::default() }; metrics];
+    for (shape, uses) in uses.into_iter().enumerate() {
+        for &metric in shapes.get(position(shape)) {
+            let at = index(metric);
+            let (Some(column), Some(seen)) = (columns.get_mut(at), seen.get_mut(at)) else { continue };
+            column.values = column.values.saturating_add(uses);
+            column.is_aligned &= *seen == shape;
+            *seen += 1;
         }
     }
-    counts
+    for (column, seen) in columns.iter_mut().zip(seen) {
+        column.is_aligned &= seen == shapes.len();
+    }
+    columns
 }
 
 /// Where the columns lie; they end at `end` of the body.
-fn parse_columns(
-    counts: Vec<usize>,
-    end: usize,
-    reader: &mut Reader<'_>,
-) -> Result<Vec<PackedColumn>, Malformed> {
-    let mut columns = Vec::with_capacity(counts.len());
+fn parse_places(columns: &mut [PackedColumn], end: usize, reader: &mut Reader<'_>) -> Result<(), Malformed> {
     let mut total = 0_usize;
-    for values in counts {
-        let length = if values == 0 { 0 } else { reader.length("a column's length")? };
+    for column in columns.iter_mut().filter(|column| column.values > 0) {
         let start = total;
+        let length = reader.length("a column's length")?;
         total = total.checked_add(length).ok_or(Malformed::Truncated("columns"))?;
-        columns.push(PackedColumn { bytes: start..total, values });
+        column.bytes = start..total;
     }
     let start = end - reader.remaining();
     if total != reader.remaining() {
         return Err(Malformed::Invalid("its columns do not fill it"));
     }
-    for column in &mut columns {
+    for column in columns {
         column.bytes = column.bytes.start + start..column.bytes.end + start;
     }
-    Ok(columns)
+    Ok(())
 }
 
 impl Segment {
     /// The metrics, by position.
     pub fn metrics(&self) -> &[Metric] {
         &self.metrics
+    }
+
+    /// The metrics with their positions.
+    pub fn metric_positions(&self) -> impl ExactSizeIterator<Item = (MetricPosition, &Metric)> {
+        self.metrics.iter().enumerate().map(|(at, metric)| (MetricPosition(position(at)), metric))
     }
 
     /// The position of the metric of this name.
@@ -289,13 +318,22 @@ impl Segment {
 
     /// The source of a point, which must be one of this segment.
     pub fn source(&self, point: usize) -> CatalogN {
-        let run = self.starts.partition_point(|&start| index(start) <= point).saturating_sub(1);
         assert!(point < self.points(), "a point is not of this segment");
-        self.sources.get(run).copied().unwrap_or_default()
+        self.sources.get(self.run_of(point)).copied().unwrap_or_default()
     }
 
-    fn run(&self, run: usize) -> Range<usize> {
-        let start = self.starts.get(run).map_or(0, |&start| index(start));
+    /// The run that holds a point.
+    pub(super) fn run_of(&self, point: usize) -> usize {
+        self.starts.partition_point(|&start| index(start) <= point).saturating_sub(1)
+    }
+
+    /// The points of a run.
+    pub(super) fn run(&self, run: usize) -> Range<usize> {
+        let start = self.starts.get(run).map_or(self.points(), |&start| index(start));
         start..self.starts.get(run + 1).map_or(self.points(), |&end| index(end))
+    }
+
+    pub(super) fn layouts(&self) -> &[Layout] {
+        self.layouts.get_or_init(|| layout::layouts(self))
     }
 }

@@ -10,7 +10,7 @@
 //! lengths = integer column                  points in a run, less 1; only where there are several runs
 //! times   = unit  integer column            unit: u8, 0 ns, 1 µs, 2 ms, 3 s; of all points, in runs of a source
 //! shapes  = count  shape…  [integer column] a point's position among the shapes; only where there are several
-//! shape   = (n << 1 | 0)  metric…           the positions of a point's metrics, in order
+//! shape   = (n << 1 | 0)  metric…           the positions of a point's metrics, in order; at least one
 //!         | (n << 1 | 1)  metric            n metrics in a row from this one on
 //! columns = length…  column…                one for each metric that has values; lengths in bytes first
 //! crc     = u32, little-endian              CRC-32 (IEEE) of everything before it
@@ -27,10 +27,13 @@
 //! give the same bytes (I5).
 
 mod build;
+mod columns;
 mod decode;
 mod encode;
+mod layout;
 mod read;
 mod shapes;
+mod sort;
 
 use crate::model::{CatalogN, NameError, Timestamp, Value};
 

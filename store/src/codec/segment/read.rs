@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::codec::bytes::Malformed;
 use crate::codec::column::integer::Starts;
 use crate::codec::column::{self, Extent, Values};
-use crate::codec::convert::{index, position};
+use crate::codec::convert::index;
 use crate::model::{CatalogN, Timestamp, Value};
 
-use super::decode::Segment;
+use super::decode::{PackedColumn, Segment};
 use super::{MetricPosition, SegmentError, SegmentSample};
 
 /// The values of one metric with the points that have them.
@@ -47,57 +47,47 @@ impl Column {
     }
 }
 
-/// Where the values of a metric lie: which points have them, and into which runs they fall.
-#[derive(Debug, Default)]
-struct Layout {
-    points: Vec<u32>,
-    starts: Vec<u32>,
-    /// Number of the run of the last value, from 1.
-    run: u32,
-}
-
-impl Layout {
-    fn put(&mut self, run: u32, point: u32) {
-        if self.run != run {
-            self.run = run;
-            self.starts.push(position(self.points.len()));
-        }
-        self.points.push(point);
-    }
-}
-
 impl Segment {
     /// The values of `metric` at `points`, which is cut to the points that there are; nothing else is unpacked.
+    /// To read a source, ask for [`Segment::points_of`] it.
     ///
     /// Panics where `metric` is not of this segment.
     pub fn column(&self, metric: MetricPosition, points: Range<usize>) -> Result<Column, SegmentError> {
         let points = self.clamp(points);
         let packed = self.columns.get(metric.index());
         assert!(packed.is_some(), "a metric is not of this segment");
-        if packed.is_none_or(|packed| packed.values == 0) || points.is_empty() {
+        let Some(packed) = packed.filter(|packed| packed.values > 0 && !points.is_empty()) else {
             return Ok(Column { points: Points::From(points.start), values: Values::EMPTY });
-        }
-        if self.is_in_every_point(metric) {
-            let values = self.unpack(metric, &self.starts, points.clone())?;
+        };
+        if packed.is_aligned {
+            let values = self.unpack(packed, &self.starts, points.clone())?;
             return Ok(Column { points: Points::From(points.start), values });
         }
-        let layout = self.layout(metric);
-        let wanted = layout.points.partition_point(|&point| index(point) < points.start)
-            ..layout.points.partition_point(|&point| index(point) < points.end);
-        let values = self.unpack(metric, &layout.starts, wanted.clone())?;
-        Ok(Column { points: Points::Each(layout.points.get(wanted).unwrap_or_default().to_vec()), values })
+        let (with, wanted) = self.points_with(metric, &points);
+        let values = self.unpack(packed, self.starts_of(metric.index()), wanted)?;
+        Ok(Column { points: Points::Each(with), values })
     }
 
-    /// All samples of `points`, in stored order; the range is cut to the points that there are.
+    /// All samples at `points`, in stored order; the range is cut to the points that there are.
     pub fn samples_at(&self, points: Range<usize>) -> Result<Samples<'_>, SegmentError> {
         let points = self.clamp(points);
-        let columns: Result<Vec<_>, SegmentError> = (0..position(self.metrics.len()))
-            .map(|metric| {
-                let column = self.column(MetricPosition(metric), points.clone())?;
-                Ok(Cursor { values: column.values, at: 0 })
-            })
-            .collect();
-        Ok(Samples { segment: self, columns: columns?, points, run: None, point: None, shape: [].iter() })
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for ((metric, packed), wanted) in self.columns.iter().enumerate().zip(self.values_at(&points)) {
+            let starts = if packed.is_aligned { &self.starts } else { self.starts_of(metric) };
+            columns.push(Cursor { values: self.unpack(packed, starts, wanted)?, at: 0 });
+        }
+        let run = self.run_of(points.start);
+        let source = self.sources.get(run).copied().unwrap_or_default();
+        let point = Current { point: points.start, source, time: Timestamp::EPOCH };
+        Ok(Samples {
+            segment: self,
+            columns,
+            points,
+            run,
+            run_end: self.run(run).end,
+            point,
+            shape: [].iter(),
+        })
     }
 
     /// Every point.
@@ -110,34 +100,20 @@ impl Segment {
         points.start.min(end)..end
     }
 
-    fn is_in_every_point(&self, metric: MetricPosition) -> bool {
-        let of_shape = |shape| self.shapes.get(shape).iter().filter(|&&at| at == metric.0).count();
-        (0..position(self.shapes.len())).all(|shape| of_shape(shape) == 1)
-    }
-
-    fn layout(&self, metric: MetricPosition) -> Layout {
-        let shapes = 0..position(self.shapes.len());
-        let counts: Vec<_> =
-            shapes.map(|shape| self.shapes.get(shape).iter().filter(|&&at| at == metric.0).count()).collect();
-        let mut layout = Layout::default();
-        for ((_, points), run) in self.sources().zip(1..) {
-            for point in points {
-                let count = counts.get(index(self.shapes.of(point))).copied().unwrap_or(0);
-                for _ in 0..count {
-                    layout.put(run, position(point));
-                }
-            }
-        }
-        layout
+    /// The starts of the runs of a metric that not every point has.
+    fn starts_of(&self, metric: usize) -> Starts<'_> {
+        self.layouts().get(metric).map_or(&[], |layout| layout.starts())
     }
 
     fn unpack(
         &self,
-        metric: MetricPosition,
+        packed: &PackedColumn,
         starts: Starts<'_>,
         wanted: Range<usize>,
     ) -> Result<Values, Malformed> {
-        let Some(packed) = self.columns.get(metric.index()) else { return Ok(Values::EMPTY) };
+        if packed.values == 0 || wanted.is_empty() {
+            return Ok(Values::EMPTY);
+        }
         let bytes = self.body.get(packed.bytes.clone()).unwrap_or_default();
         column::decode(bytes, &Extent { values: packed.values, starts, wanted })
     }
@@ -150,11 +126,20 @@ pub struct Samples<'a> {
     columns: Vec<Cursor>,
     /// Points to come.
     points: Range<usize>,
-    /// Whose the current point is, and the points of that source.
-    run: Option<(CatalogN, Range<usize>)>,
-    point: Option<(usize, CatalogN, Timestamp)>,
+    /// The run of the current point, and where it ends.
+    run: usize,
+    run_end: usize,
+    point: Current,
     /// Metrics of the current point to come.
     shape: std::slice::Iter<'a, u32>,
+}
+
+/// The point whose samples are being given.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    point: usize,
+    source: CatalogN,
+    time: Timestamp,
 }
 
 #[derive(Debug)]
@@ -166,17 +151,14 @@ struct Cursor {
 impl Samples<'_> {
     fn next_point(&mut self) -> Option<()> {
         let point = self.points.next()?;
-        let source = match &self.run {
-            Some((source, points)) if points.contains(&point) => *source,
-            _ => {
-                let source = self.segment.source(point);
-                self.run = Some((source, self.segment.points_of(source)));
-                source
-            }
-        };
-        let time = *self.segment.times.get(point)?;
-        self.point = Some((point, source, time));
-        self.shape = self.segment.shapes.get(self.segment.shapes.of(point)).iter();
+        while point >= self.run_end {
+            self.run += 1;
+            self.run_end = self.segment.run(self.run).end;
+            self.point.source = *self.segment.sources.get(self.run)?;
+        }
+        self.point.point = point;
+        self.point.time = *self.segment.times.get(point)?;
+        self.shape = self.segment.shapes.of_point(point).iter();
         Some(())
     }
 }
@@ -184,12 +166,14 @@ impl Samples<'_> {
 impl Iterator for Samples<'_> {
     type Item = SegmentSample;
 
+    #[inline]
     fn next(&mut self) -> Option<SegmentSample> {
         loop {
-            if let (Some(&metric), Some((point, source, time))) = (self.shape.next(), self.point) {
+            if let Some(&metric) = self.shape.next() {
                 let cursor = self.columns.get_mut(index(metric))?;
                 let value = cursor.values.get(cursor.at)?;
                 cursor.at += 1;
+                let Current { point, source, time } = self.point;
                 return Some(SegmentSample { point, source, time, metric: MetricPosition(metric), value });
             }
             self.next_point()?;

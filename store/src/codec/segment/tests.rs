@@ -1,4 +1,6 @@
-//! The segment as a whole: round trips, order, refusal of what no encoder writes, size.
+//! The segment as a whole: round trips, order, refusal of what no encoder writes, size, the golden file.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -8,7 +10,20 @@ use crate::model::Metric;
 
 type Row = (u32, i64, Vec<(usize, Value)>);
 
-const NAMES: [&str; 6] = ["temperature", "humidity", "count", "open", "state", "motor/current #1"];
+const NAMES: [&str; 12] = [
+    "temperature",
+    "humidity",
+    "count",
+    "open",
+    "state",
+    "motor/current #1",
+    "alarm",
+    "online",
+    "ratio",
+    "label",
+    "level",
+    "flow",
+];
 
 fn build(rows: &[Row]) -> SegmentBuilder {
     let mut builder = SegmentBuilder::new();
@@ -254,4 +269,73 @@ fn a_later_version_is_refused_by_name() {
 #[should_panic(expected = "an empty segment")]
 fn an_empty_segment_is_never_written() {
     SegmentBuilder::new().encode(&mut Vec::new());
+}
+
+/// The format by hand: what the module says, byte for byte.
+#[test]
+fn two_points_are_the_bytes_that_the_format_gives() {
+    let rows: Vec<Row> = vec![
+        (3, 2_000_000, vec![(0, Value::F64(21.5)), (3, Value::Bool(true))]),
+        (3, 1_000_000, vec![(0, Value::F64(21.0)), (3, Value::Bool(true))]),
+    ];
+    let content: Vec<u8> = [
+        [VERSION].as_slice(),
+        b"\x02\x0btemperature\x04open",    // two metrics
+        &[2],                              // two points
+        &[1, 6],                           // one source: 3
+        &[2, 1, 2, 0b10],                  // milliseconds; 1 bit each above 1: 1, 2
+        &[1, 2 << 1 | 1, 0],               // one shape: two metrics from 0 on
+        &[5, 1],                           // lengths of the columns
+        &[0x11, 3, 0xa4, 0x03, 0b10_1000], // decimals by 10; 3 bits each above 210: 210, 215
+        &[0x07],                           // true
+    ]
+    .concat();
+    let body = seal([content, vec![0; CRC_BYTES]].concat());
+    assert_eq!(encode(&rows), body);
+}
+
+/// Few points whose columns have every form, in several runs, shapes and kinds.
+fn golden() -> Vec<Row> {
+    let text = |text: &str| Value::Text(Arc::from(text));
+    let mut rows: Vec<Row> = Vec::new();
+    for n in 0..24_u32 {
+        let (source, whole, n_index) = (n * 5 % 4 * 3, i64::from(n), usize::try_from(n).unwrap());
+        let tenths = f64::from(n * 37 % 100) / 10.0;
+        let every = |period, odd: Value, usual: Value| if n % period == 1 { odd } else { usual };
+        let mut values = vec![
+            (0, Value::F64(f64::from(2150 + n * n % 17) / 100.0)),
+            (1, every(4, Value::I64(whole), Value::F64(tenths))),
+            (2, Value::I64(whole * 1000 + i64::from(source) * 1_000_000_000)),
+            (3, Value::Bool(n % 3 == 0)),
+            (4, text(["running", "idle", "running", "fault: no water"][n_index % 4])),
+            (6, Value::Bool(false)),
+            (7, Value::Bool(true)),
+            (8, Value::F64(f64::from(n + 1).sqrt())),
+            (9, text(&format!("batch {}", n * n))),
+            (10, every(20, Value::F64(f64::NAN), Value::F64(tenths))),
+            (11, every(20, Value::I64(i64::MIN), every(3, Value::I64(whole), Value::F64(tenths)))),
+        ];
+        if n % 6 == 5 {
+            let odd = [Value::F64(-0.0), Value::I64(i64::MIN), text("?"), Value::Bool(true)];
+            values.push((5, odd[n_index / 6].clone()));
+            values.push((5, odd[n_index / 6].clone()));
+            values.swap(0, 3);
+        }
+        rows.push((source, 1_700_000_000_000_000_000 + whole / 2 * 1_000_000, values));
+    }
+    rows
+}
+
+#[test]
+fn the_golden_segment_is_written_and_read_as_ever() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/segment_v1.bin");
+    let stored = Bytes::from(std::fs::read(path).unwrap());
+    let segment = decode(stored.clone()).unwrap();
+    assert!(same(&flatten(&segment, segment.all()), &expected(&golden())));
+    assert_eq!(encode(&golden()), stored);
+    let mut forms: Vec<_> = segment.columns.iter().map(|column| stored[column.bytes.start] & 0x0f).collect();
+    forms.sort_unstable();
+    assert_eq!(forms, (0..=11).collect::<Vec<_>>(), "every form of column is in it once");
+    let counter = &segment.columns[2].bytes;
+    assert_eq!(stored[counter.start + 1] & 0x80, 0x80, "a counter goes in steps");
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use prometheus::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use self::committer::{Answer, Change, Command, Committer, Done, Message};
+use self::committer::{Answer, COMMITTER_PANICKED, Change, Command, Committer, Done, Message};
 use self::pending::{Encoded, Swap, Sweep};
 use self::tree::Tree;
 use super::{
@@ -115,27 +115,36 @@ impl Lsm {
 
     /// Hands a change to the committer and waits for its answer, within the deadline.
     async fn commit(&self, table: &Table, change: Change, bytes: usize) -> Result<Done, WriteError> {
-        if let Some(reason) = self.broken.get() {
-            return Err(WriteError::Broken { reason: reason.clone() });
+        if self.broken.get().is_some() {
+            return Err(self.no_longer_writes());
         }
         let table = self.tree.id(table);
         let mut effect = Effect::NotApplied;
         let committed = async {
             let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.options.commit_bytes_max);
             let share = Arc::clone(&self.waiting_bytes).acquire_many_owned(share).await;
-            let share = share.map_err(|_| closed_to_writes())?;
+            let share = share.map_err(|_| self.no_longer_writes())?;
             let (answer, answered): (Answer, _) = oneshot::channel();
             let command = Command { table, change, answer, share };
-            self.inbox.send(Message::Change(command)).await.map_err(|_| closed_to_writes())?;
+            self.inbox.send(Message::Change(command)).await.map_err(|_| self.no_longer_writes())?;
             effect = Effect::Unknown;
-            answered.await.unwrap_or_else(|_| {
-                Err(WriteError::Broken { reason: "the thread that commits has ended".to_owned() })
-            })
+            // Only a panic of the committer leaves a change without an answer.
+            answered
+                .await
+                .unwrap_or_else(|_| Err(WriteError::Broken { reason: COMMITTER_PANICKED.to_owned() }))
         };
         tokio::time::timeout(self.options.deadline, committed).await.unwrap_or_else(|_| {
             let reason = format!("not committed within {:?}", self.options.deadline);
             Err(WriteError::Unavailable { effect, reason })
         })
+    }
+
+    /// Why nothing is written any more.
+    fn no_longer_writes(&self) -> WriteError {
+        match self.broken.get() {
+            Some(reason) => WriteError::Broken { reason: reason.clone() },
+            None => WriteError::Refused { reason: "the store is closed".to_owned() },
+        }
     }
 
     /// Reads on a blocking thread, within the deadline. A caller that goes away leaves its read to end by itself.
@@ -159,10 +168,6 @@ impl Lsm {
             Err(ReadError::Unavailable { reason: format!("no answer within {:?}", self.options.deadline) })
         })
     }
-}
-
-fn closed_to_writes() -> WriteError {
-    WriteError::Refused { reason: "the store is closed".to_owned() }
 }
 
 fn encode(partition: &Key, row: &Row, at: WriteTime) -> Result<Encoded, WriteError> {

@@ -1,0 +1,173 @@
+//! From the segments of one bucket to the samples that a query wants, in correction order. Pure, and where a query
+//! spends its processor time.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::series::{Keep, SeriesTable};
+use super::{Excess, ReadFailure, ReadLimits, Sample};
+use crate::catalog::{CatalogIndex, Selection, SourceIndex, SourceSet};
+use crate::codec::segment::{Limits, MetricPosition, Segment, SegmentError};
+use crate::layout::{Place, SegmentRow};
+use crate::model::{CatalogN, Metric, TimeRange, Value};
+
+/// What a query has collected, over all its buckets.
+#[derive(Debug)]
+pub(super) struct Budget {
+    samples: AtomicUsize,
+    bytes: AtomicUsize,
+    limits: ReadLimits,
+}
+
+impl Budget {
+    pub(super) fn new(limits: ReadLimits) -> Self {
+        Self { samples: AtomicUsize::new(0), bytes: AtomicUsize::new(0), limits }
+    }
+
+    fn spend(&self, spent: Spent) -> Result<(), ReadFailure> {
+        let samples = self.samples.fetch_add(spent.samples, Ordering::Relaxed) + spent.samples;
+        let bytes = self.bytes.fetch_add(spent.bytes, Ordering::Relaxed) + spent.bytes;
+        if samples > self.limits.samples_max {
+            return Err(ReadFailure::TooLarge { what: Excess::Samples, limit: self.limits.samples_max });
+        }
+        if bytes > self.limits.bytes_max {
+            return Err(ReadFailure::TooLarge { what: Excess::Bytes, limit: self.limits.bytes_max });
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    samples: usize,
+    bytes: usize,
+}
+
+impl Spent {
+    fn count(&mut self, value: &Value) {
+        let text = if let Value::Text(text) = value { text.len() } else { 0 };
+        self.samples += 1;
+        self.bytes += size_of::<Sample>() + text;
+    }
+}
+
+/// What a query wants of a bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) selection: Arc<Selection>,
+    pub(super) range: TimeRange,
+}
+
+/// A bucket's segments, and what is needed to understand them.
+#[derive(Debug)]
+pub(super) struct Bucket<'a> {
+    pub(super) place: Place,
+    pub(super) catalog: &'a CatalogIndex,
+    pub(super) chunks: &'a [Arc<[SegmentRow]>],
+}
+
+impl Bucket<'_> {
+    /// What is kept of the wanted samples, by series.
+    pub(super) fn collect<K: Keep>(
+        &self,
+        wanted: &Wanted,
+        budget: &Budget,
+    ) -> Result<SeriesTable<K>, ReadFailure> {
+        let mut table = SeriesTable::default();
+        for row in self.in_correction_order(wanted.range) {
+            let spent = self.add(row, wanted, &mut table).map_err(|source| ReadFailure::Segment {
+                place: self.place,
+                writer: row.writer,
+                seq: row.seq,
+                source,
+            })?;
+            budget.spend(spent)?;
+        }
+        Ok(table)
+    }
+
+    /// Segments that may hold samples in `range`: those received later override earlier ones.
+    fn in_correction_order(&self, range: TimeRange) -> Vec<&SegmentRow> {
+        let overlaps = |row: &&SegmentRow| row.min_time < range.end() && row.max_time >= range.start();
+        let mut rows: Vec<&SegmentRow> =
+            self.chunks.iter().flat_map(|rows| rows.iter()).filter(overlaps).collect();
+        rows.sort_unstable_by_key(|row| (row.received_at, row.writer, row.seq));
+        rows
+    }
+
+    fn add<K: Keep>(
+        &self,
+        row: &SegmentRow,
+        wanted: &Wanted,
+        table: &mut SeriesTable<K>,
+    ) -> Result<Spent, SegmentError> {
+        let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
+        let ns = segment.sources().map(|(n, _)| n);
+        let sources = self.catalog.resolve(self.place.shard, row.writer, ns);
+        let runs = wanted_runs(&segment, &sources, &wanted.selection.sources, wanted.range);
+        let mut spent = Spent::default();
+        if !runs.is_empty() {
+            for (position, metric) in segment.metric_positions() {
+                if wanted.selection.wants(metric.as_str()) {
+                    add_column(&segment, (position, metric), &runs, table, &mut spent)?;
+                }
+            }
+        }
+        Ok(spent)
+    }
+}
+
+/// The points of a wanted source within the wanted range.
+#[derive(Debug)]
+struct Run {
+    source: SourceIndex,
+    points: Range<usize>,
+}
+
+/// A source that is not known belongs to a catalog row that no mark counted when the query read them: its segment
+/// was not acknowledged by then.
+fn wanted_runs(
+    segment: &Segment,
+    sources: &[Option<SourceIndex>],
+    selected: &SourceSet,
+    range: TimeRange,
+) -> Vec<Run> {
+    let run = |((_, points), source): ((CatalogN, Range<usize>), &Option<SourceIndex>)| {
+        let source = (*source).filter(|&source| selected.contains(source))?;
+        let times = segment.times().get(points.clone()).unwrap_or_default();
+        let start = points.start + times.partition_point(|&time| time < range.start());
+        let end = points.start + times.partition_point(|&time| time < range.end());
+        (start < end).then_some(Run { source, points: start..end })
+    };
+    segment.sources().zip(sources).filter_map(run).collect()
+}
+
+fn add_column<K: Keep>(
+    segment: &Segment,
+    (position, metric): (MetricPosition, &Metric),
+    runs: &[Run],
+    table: &mut SeriesTable<K>,
+    spent: &mut Spent,
+) -> Result<(), SegmentError> {
+    let hull = runs.first().map_or(0, |run| run.points.start)..runs.last().map_or(0, |run| run.points.end);
+    let column = segment.column(position, hull)?;
+    let number = table.metric(metric);
+    let mut runs = runs.iter().peekable();
+    let mut slot = None;
+    for (point, value) in column.iter() {
+        while runs.next_if(|run| run.points.end <= point).is_some() {
+            slot = None;
+        }
+        let Some(run) = runs.peek() else { break };
+        let Some(&time) = segment.times().get(point).filter(|_| run.points.start <= point) else { continue };
+        let slot = *slot.get_or_insert_with(|| table.slot(run.source, number, metric));
+        if let Some(kept) = table.at(slot) {
+            if K::KEEPS_ALL {
+                spent.count(&value);
+            }
+            kept.put(Sample { time, value });
+        }
+    }
+    Ok(())
+}

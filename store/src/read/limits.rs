@@ -1,0 +1,51 @@
+//! How much one query may take (I6). Passing a limit ends the query with an error that says what to ask instead.
+
+use std::time::Duration;
+
+/// What a [`super::Reader`] allows each query, and itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Most samples that a query collects, duplicates included.
+    pub samples_max: usize,
+    /// Most bytes that these samples take in memory.
+    pub bytes_max: usize,
+    /// Most sources that a query lists.
+    pub sources_max: usize,
+    /// Most (shard, bucket, writer) triples that a query looks at.
+    pub marks_max: usize,
+    /// Most bytes of segments of one (shard, bucket).
+    pub bucket_bytes_max: usize,
+    /// Most buckets of time that a query for the latest samples walks back through, counting those with data.
+    pub latest_buckets_max: usize,
+    /// Most reads of marks and catalog rows of a query in flight at once.
+    pub reads_in_flight_max: usize,
+    /// Most (shard, bucket) pairs of a query fetched and decoded at once.
+    pub buckets_in_flight_max: usize,
+    /// Bytes of segments that are kept for the next query.
+    pub head_bytes_max: usize,
+    /// After which time the eras are read again. Far below the time by which a new era is announced before it
+    /// starts, so that no reader is surprised by it.
+    pub eras_age_max: Duration,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self {
+            // 160 MB as values: a day of one-second samples of 58 series.
+            samples_max: 5_000_000,
+            bytes_max: 256 * MIB,
+            sources_max: 1_000_000,
+            // 64 MB as marks: a month of hours in 128 shards by 10 writers.
+            marks_max: 1_000_000,
+            // Four times what the bucket width is chosen for.
+            bucket_bytes_max: 256 * MIB,
+            latest_buckets_max: 1_000,
+            reads_in_flight_max: 16,
+            buckets_in_flight_max: 4,
+            head_bytes_max: 256 * MIB,
+            eras_age_max: Duration::from_secs(30),
+        }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
