@@ -16,6 +16,11 @@ pub fn require_real() -> bool {
     variable("REQUIRE_REAL").is_some_and(|value| value == "1")
 }
 
+/// The seed that random tests shall repeat: `TIDEMILL_SEED`.
+pub fn seed() -> Option<u64> {
+    variable("TIDEMILL_SEED")?.parse().ok()
+}
+
 /// Whether the directories of finished processes stay for a look: `TIDEMILL_KEEP=1`.
 pub fn keep_directories() -> bool {
     variable("TIDEMILL_KEEP").is_some_and(|value| value == "1")
@@ -57,6 +62,11 @@ pub fn java() -> Option<PathBuf> {
 /// The broker: `mosquitto` on the path or in Debian's `/usr/sbin`.
 pub fn mosquitto() -> Option<PathBuf> {
     program("mosquitto", &["/usr/sbin", "/usr/local/sbin"])
+}
+
+/// The broker's command line publisher, from Debian's `mosquitto-clients`.
+pub fn mosquitto_pub() -> Option<PathBuf> {
+    program("mosquitto_pub", &[])
 }
 
 /// The program under test: `TIDEMILL_BIN`, else `tidemill` where cargo put it beside this test.

@@ -5,16 +5,22 @@
 //! codes, and would test any other implementation of the same promises. Everything is blocking,
 //! listens on loopback only, has a deadline, and dies with the test that started it.
 
+pub mod api;
 pub mod cassandra;
+pub mod command;
+pub mod csv_series;
 pub mod environment;
+pub mod feed;
 pub mod http;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod oracle;
 pub mod ports;
 pub mod process;
+pub mod random;
 pub mod real;
 pub mod relay;
 pub mod slot;
 pub mod tidemill;
 pub mod wait;
+pub mod windows;

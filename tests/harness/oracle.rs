@@ -140,7 +140,7 @@ fn equal(expected: &Value, read: &Value) -> bool {
 }
 
 /// The finaliser of splitmix64: every bit of the result depends on every bit of the input.
-fn mix(number: u64) -> u64 {
+pub(crate) fn mix(number: u64) -> u64 {
     let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

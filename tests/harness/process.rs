@@ -45,12 +45,16 @@ impl Process {
     /// Starts `command` with no stdin, and stdout and stderr appended to `log`.
     ///
     /// `name` is what errors call it.
-    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self> {
-        let output = append(log)?;
+    pub fn spawn(name: &str, command: Command, log: &Path) -> Result<Self> {
+        Self::spawn_apart(name, command, log, log)
+    }
+
+    /// As [`Process::spawn`], with stdout in a file of its own.
+    pub fn spawn_apart(name: &str, mut command: Command, output: &Path, log: &Path) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
+            .stdout(append(output)?)
+            .stderr(append(log)?)
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {name}: {command:?}"))?;
@@ -206,7 +210,8 @@ fn append(path: &Path) -> Result<File> {
     file.with_context(|| format!("opening {}", path.display()))
 }
 
-fn read_lossy(path: &Path) -> String {
+/// A file as text, empty where there is none, with whatever is not UTF-8 replaced.
+pub(crate) fn read_lossy(path: &Path) -> String {
     let bytes = std::fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -14,6 +14,8 @@ use crate::{cassandra, environment};
 pub enum Requirement {
     /// The broker's binary.
     Mosquitto,
+    /// The broker's command line clients.
+    MosquittoClients,
     /// Cassandra's jars and a Java, to start nodes of one's own.
     Cassandra,
     /// Any Cassandra: one that runs already, or the means to start one.
@@ -31,6 +33,9 @@ impl Requirement {
             Self::Mosquitto if environment::mosquitto().is_none() => {
                 Some("no mosquitto binary: run tests/run as root, or install Debian's mosquitto")
             }
+            Self::MosquittoClients if environment::mosquitto_pub().is_none() => {
+                Some("no mosquitto_pub: run tests/run as root, or install Debian's mosquitto-clients")
+            }
             Self::Cassandra if !can_start_cassandra() => {
                 Some("no Cassandra jars or no Java: tests/run provisions both")
             }
@@ -43,9 +48,12 @@ impl Requirement {
             Self::SharedData if !environment::shared_directory().is_dir() => {
                 Some("no directory of shared data: set TIDEMILL_SHARED")
             }
-            Self::Mosquitto | Self::Cassandra | Self::SharedCassandra | Self::Tidemill | Self::SharedData => {
-                None
-            }
+            Self::Mosquitto
+            | Self::MosquittoClients
+            | Self::Cassandra
+            | Self::SharedCassandra
+            | Self::Tidemill
+            | Self::SharedData => None,
         }
     }
 }

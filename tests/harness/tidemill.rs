@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::command::Command as Subcommand;
 use crate::environment;
 use crate::http::Http;
 use crate::ports::Port;
@@ -71,10 +72,12 @@ impl Builder {
             .set("store.cassandra.keyspace", keyspace)
     }
 
-    /// Consumes from this broker.
+    /// Consumes from this broker, under client ids that start with `name`: stable over restarts, and
+    /// no other consumer's.
     #[must_use]
-    pub fn with_broker(self, broker: SocketAddr) -> Self {
+    pub fn with_broker(self, broker: SocketAddr, name: &str) -> Self {
         self.set("ingest.mqtt.brokers", vec![format!("mqtt://{broker}")])
+            .set("ingest.mqtt.client_id_prefix", name)
     }
 
     /// Runs these roles only, for example `ingest,query`.
@@ -93,6 +96,13 @@ impl Builder {
 
     /// Writes the configuration, starts the program, and waits until it is ready.
     pub fn start(self) -> Result<Tidemill> {
+        let tidemill = self.prepare()?;
+        tidemill.restart()?;
+        Ok(tidemill)
+    }
+
+    /// Writes the configuration and starts nothing yet.
+    pub fn prepare(self) -> Result<Tidemill> {
         let tidemill = Tidemill {
             process: Slot::default(),
             binary: environment::tidemill().context("no tidemill binary; cargo build")?,
@@ -100,7 +110,6 @@ impl Builder {
             builder: self,
         };
         fs::write(tidemill.file("tidemill.toml"), tidemill.builder.toml())?;
-        tidemill.restart()?;
         Ok(tidemill)
     }
 
@@ -161,6 +170,12 @@ impl Tidemill {
         let process = Process::spawn("tidemill", command, &self.file("tidemill.log"))?;
         self.process.put(process);
         Ok(())
+    }
+
+    /// Starts another command, such as `["schema", "apply"]`, with the same configuration.
+    pub fn command(&self, arguments: &[&str]) -> Result<Subcommand> {
+        let configuration = self.file("tidemill.toml").to_string_lossy().into_owned();
+        Subcommand::start(&[arguments, &["--config", &configuration]].concat())
     }
 
     /// Whether `/readyz` answers 200 now.

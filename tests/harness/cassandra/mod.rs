@@ -5,6 +5,7 @@
 //! directories. Tests that only need *a* Cassandra use [`shared`] with a [`fresh_keyspace`].
 
 mod config;
+mod keyspace;
 mod node;
 mod shared;
 
@@ -14,6 +15,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 pub use config::CommitLog;
+pub use keyspace::Keyspace;
 pub use node::Node;
 pub use shared::{Shared, fresh_keyspace, release_shared, shared};
 
