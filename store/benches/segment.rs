@@ -1,8 +1,8 @@
 //! What a segment costs: nanoseconds a sample to build, encode and decode, and bytes a sample.
 //!
 //! `cargo bench -p tidemill-store --bench segment [-- MESSAGES…]`. 500 devices send messages of five metrics with
-//! times in milliseconds, in turn. Two fleets: five random walks of two decimals; three such walks, a counter and
-//! a boolean. Columns: *push* interns metrics and collects points, *encode* sorts and encodes them, *decode* makes
+//! times in milliseconds, in turn. Three fleets: five random walks of two decimals; three such walks, a counter and
+//! a boolean; devices of four types, each with five of eight metrics. Columns: *push* interns metrics and collects points, *encode* sorts and encodes them, *decode* makes
 //! a segment of the bytes, *rows* also goes through every sample, *columns* instead unpacks every metric, *device*
 //! unpacks all metrics of one device of a decoded segment (nanoseconds in all, not a sample). Figures are the best
 //! of many short rounds, which a busy machine disturbs least.
@@ -24,7 +24,10 @@ use tidemill_store::codec::segment::{Limits, Segment, SegmentBuilder};
 use tidemill_store::model::{CatalogN, Metric, Timestamp, Value};
 
 const DEVICES: usize = 500;
-const NAMES: [&str; 5] = ["temperature", "humidity", "pressure", "starts", "open"];
+/// Metrics of a message.
+const METRICS: usize = 5;
+const NAMES: [&str; 8] =
+    ["temperature", "humidity", "pressure", "starts", "open", "level", "flow", "battery"];
 const ROUNDS: usize = 60;
 /// Samples that a round goes through at least.
 const ROUND_SAMPLES: usize = 50_000;
@@ -50,6 +53,8 @@ impl Random {
 struct Message {
     source: CatalogN,
     time: Timestamp,
+    /// Of its first metric; the others follow.
+    first_metric: usize,
     values: Vec<Value>,
 }
 
@@ -57,6 +62,7 @@ struct Message {
 enum Fleet {
     Walks,
     Mixed,
+    Types,
 }
 
 /// What a device measures next: in hundredths, but for the last two of a mixed fleet.
@@ -78,13 +84,13 @@ fn measure(fleet: Fleet, metric: usize, state: &mut i32, random: &mut Random) ->
 fn messages(fleet: Fleet, count: usize) -> Vec<Message> {
     let mut random = Random(count as u64);
     let mut states: Vec<i32> =
-        (0..DEVICES * NAMES.len()).map(|_| i32::try_from(random.below(9000)).unwrap_or(0)).collect();
+        (0..DEVICES * METRICS).map(|_| i32::try_from(random.below(9000)).unwrap_or(0)).collect();
     let mut millis = 1_700_000_000_000;
     (0..count)
         .map(|n| {
             let device = n * 7919 % DEVICES;
             millis += i64::from(random.below(4));
-            let states = &mut states[device * NAMES.len()..][..NAMES.len()];
+            let states = &mut states[device * METRICS..][..METRICS];
             let values = states
                 .iter_mut()
                 .enumerate()
@@ -92,6 +98,7 @@ fn messages(fleet: Fleet, count: usize) -> Vec<Message> {
             Message {
                 source: CatalogN::new(u32::try_from(device).unwrap()),
                 time: Timestamp::from_millis(millis).unwrap(),
+                first_metric: if matches!(fleet, Fleet::Types) { device % 4 } else { 0 },
                 values: values.collect(),
             }
         })
@@ -101,7 +108,8 @@ fn messages(fleet: Fleet, count: usize) -> Vec<Message> {
 fn push(builder: &mut SegmentBuilder, metrics: &[Metric], messages: &[Message]) {
     builder.clear();
     for message in messages {
-        let positions: [_; 5] = std::array::from_fn(|at| builder.metric(&metrics[at]));
+        let positions: [_; METRICS] =
+            std::array::from_fn(|at| builder.metric(&metrics[message.first_metric + at]));
         builder.push(message.source, message.time, positions.into_iter().zip(&message.values));
     }
 }
@@ -120,7 +128,7 @@ fn nanos(samples: usize, mut call: impl FnMut()) -> f64 {
 
 fn line(fleet: Fleet, count: usize, metrics: &[Metric]) {
     let messages = messages(fleet, count);
-    let samples = count * NAMES.len();
+    let samples = count * METRICS;
     let mut builder = SegmentBuilder::new();
     let mut body = Vec::new();
     let push_nanos = nanos(samples, || push(&mut builder, metrics, black_box(&messages)));
@@ -141,8 +149,8 @@ fn line(fleet: Fleet, count: usize, metrics: &[Metric]) {
     });
     let columns_nanos = nanos(samples, || {
         let segment = decode();
-        for name in NAMES {
-            black_box(segment.column(segment.metric(name).unwrap(), segment.all()).unwrap());
+        for metric in segment.metrics() {
+            black_box(segment.column(segment.metric(metric.as_str()).unwrap(), segment.all()).unwrap());
         }
     });
     let segment = decode();
@@ -166,7 +174,12 @@ fn main() {
     let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let counts = if asked.is_empty() { vec![1, 20, 100, 1000, 10_000] } else { asked };
     let metrics: Vec<_> = NAMES.iter().map(|name| Metric::new(name).unwrap()).collect();
-    for (fleet, what) in [(Fleet::Walks, "five walks"), (Fleet::Mixed, "three walks, counter, boolean")] {
+    let fleets = [
+        (Fleet::Walks, "five walks"),
+        (Fleet::Mixed, "three walks, counter, boolean"),
+        (Fleet::Types, "five of eight metrics"),
+    ];
+    for (fleet, what) in fleets {
         println!("{what}: ns a sample, bytes");
         println!("messages    push  encode  decode   rows  columns   device    bytes  /sample");
         for &count in &counts {
