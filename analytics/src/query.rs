@@ -28,9 +28,14 @@ pub enum QueryError {
     /// The store cannot be read now; asking again may help.
     #[error("the store cannot be read now: {0}")]
     Unavailable(String),
-    /// The query touches more than a query may; the text says what and how much.
-    #[error("{0}")]
-    TooLarge(String),
+    /// The query touches more than a query may.
+    #[error("{why}")]
+    TooLarge {
+        /// What is too much and what to ask instead, for users.
+        why: String,
+        /// Whether the halves of its range may each be answered.
+        halves_may_do: bool,
+    },
     /// What is stored makes no sense, or the store refused; asking again does not help.
     #[error("the store gave no usable answer: {0}")]
     Broken(String),

@@ -11,6 +11,8 @@
 
 mod common;
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use common::{Api, Mode, NOW, SECOND, source};
 use serde_json::{Value as Json, json};
 use tidemill_analytics::api::{ApiLimits, Check, RowLimit};
@@ -246,6 +248,21 @@ async fn windows_beyond_the_limit_are_cut_in_time_and_asked_for_from_there() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn what_is_too_large_at_once_is_read_in_halves_and_refused_where_they_are_too_large() {
+    let api = Api::new();
+    sensors(&api);
+    let samples = pages(&api, "/v1/samples?order=desc&limit=7", "samples").await;
+    let windows = api.get("/v1/windows?window=1m").await;
+    api.store.samples_max.store(2, Relaxed);
+    assert_eq!(pages(&api, "/v1/samples?order=desc&limit=7", "samples").await, samples);
+    assert_eq!(api.get("/v1/windows?window=1m").await, windows);
+    api.store.samples_max.store(0, Relaxed);
+    let (status, code, detail) = api.refused("/v1/windows?window=1m").await;
+    assert_eq!((status, code.as_str()), (422, "query-too-large"));
+    assert!(detail.contains("ask for fewer devices"), "{detail}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod observe;
 mod params;
 mod problem;
 mod samples;
+mod strides;
 mod suggest;
 mod windows;
 
@@ -37,6 +38,7 @@ use self::gate::Gate;
 pub use self::limits::{ApiLimits, RowLimit};
 pub use self::meta::{Check, Readiness, ReadinessProbe};
 pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
+use self::strides::Strides;
 use crate::metrics::{HttpMetrics, Rejection};
 use crate::query::{Query, QueryError};
 
@@ -108,13 +110,23 @@ impl<Q: Query> ApiState<Q> {
         }
     }
 
-    /// Reads one slice, counted. Lets others run first: a store in memory never does.
-    async fn read(&self, selector: &Selector, slice: TimeRange) -> Result<Vec<Series>, QueryError> {
-        tokio::task::yield_now().await;
-        let series = self.0.reader.samples(selector, slice).await?;
-        let samples: usize = series.iter().map(|series| series.samples.len()).sum();
-        self.0.metrics.samples_read.inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
-        Ok(series)
+    /// Reads the next stride, counted; halves it where it is too large. `None` at the end.
+    async fn read(&self, selector: &Selector, strides: &mut Strides) -> Result<Option<Part>, QueryError> {
+        while let Some(range) = strides.next() {
+            // Lets others run first: a store in memory never waits.
+            tokio::task::yield_now().await;
+            match self.0.reader.samples(selector, range).await {
+                Err(QueryError::TooLarge { halves_may_do: true, .. }) if strides.halve(range) => {}
+                Err(error) => return Err(error),
+                Ok(series) => {
+                    let samples: usize = series.iter().map(|series| series.samples.len()).sum();
+                    strides.took(samples);
+                    self.0.metrics.samples_read.inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
+                    return Ok(Some(Part { range, series }));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -124,6 +136,12 @@ const REFUSALS: [(ProblemKind, Rejection); 3] = [
     (ProblemKind::QueryTimeout, Rejection::QueryTimeout),
     (ProblemKind::TooLarge, Rejection::TooLarge),
 ];
+
+/// A part of a range and all samples in it.
+struct Part {
+    range: TimeRange,
+    series: Vec<Series>,
+}
 
 fn too_slow(limits: &ApiLimits) -> Problem {
     let detail = format!(

@@ -152,10 +152,7 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::TooLarge(what) => Self::new(
-                ProblemKind::TooLarge,
-                format!("{what}; ask for fewer devices or metrics, or a shorter range of time"),
-            ),
+            QueryError::TooLarge { why, .. } => Self::new(ProblemKind::TooLarge, why),
             QueryError::Unavailable(why) => {
                 tracing::warn!(error = why, "a query found the store unavailable");
                 Self::new(ProblemKind::StoreUnavailable, "the store cannot be read now; try again")

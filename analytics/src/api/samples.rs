@@ -13,6 +13,7 @@ use super::json::{Pushed, Rows, write_quoted, write_series, write_value};
 use super::merge::{Merged, rank};
 use super::params::{Params, invalid_cursor};
 use super::problem::Problem;
+use super::strides::Strides;
 use super::{ApiState, Query, Route};
 use crate::moment::Utc;
 
@@ -71,18 +72,12 @@ fn just_after(time: Timestamp) -> Timestamp {
 
 async fn page<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<Bytes, Problem> {
     let mut page = Page::new(&question, state.0.limits.response_bytes_max);
-    let mut slices = state
-        .0
-        .reader
-        .slices(&question.selector, question.rest(), question.order)
-        .await?
-        .into_iter()
-        .peekable();
-    while let Some(slice) = slices.next() {
-        let mut series = state.read(&question.selector, slice).await?;
-        rank(&mut series);
-        page.take(&series);
-        page.more |= page.is_full() && slices.peek().is_some();
+    let slices = state.0.reader.slices(&question.selector, question.rest(), question.order).await?;
+    let mut strides = Strides::new(slices, question.order, question.limit);
+    while let Some(mut part) = state.read(&question.selector, &mut strides).await? {
+        rank(&mut part.series);
+        page.take(&part.series);
+        page.more |= page.is_full() && !strides.is_done();
         if page.more {
             break;
         }

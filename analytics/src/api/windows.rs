@@ -15,6 +15,7 @@ use tidemill_store::wide::Order;
 use super::json::{Pushed, Rows, write_answer, write_key, write_quoted, write_series};
 use super::params::{Params, one_of};
 use super::problem::{Problem, ProblemKind};
+use super::strides::Strides;
 use super::{ApiState, Query, Route};
 use crate::moment::{Local, Utc};
 use crate::window::{Aggregate, Cut, Fill, Row, SeriesKey, Table, TableLimits, Tiling, Window};
@@ -26,6 +27,9 @@ pub(super) const ROUTE: Route = Route {
 
 /// What is answered where the request does not say.
 const DEFAULT_AGGREGATES: [Aggregate; 4] = [Aggregate::Avg, Aggregate::Min, Aggregate::Max, Aggregate::Count];
+
+/// Samples that are in memory at once, about: 10 MB, and a few milliseconds to aggregate before others run.
+const SAMPLES_AT_ONCE: usize = 250_000;
 
 pub(super) async fn answer<Q: Query>(
     State(state): State<ApiState<Q>>,
@@ -84,14 +88,15 @@ async fn windows<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<By
     let limits = TableLimits { rows: question.limit, series: state.0.limits.series_max };
     let mut table = Table::new(question.tiling(), question.range, question.fill, limits);
     let slices = state.0.reader.slices(&question.selector, question.range, Order::Ascending).await?;
-    for slice in slices {
-        for series in state.read(&question.selector, slice).await? {
-            table.add(&series).map_err(|error| {
+    let mut strides = Strides::new(slices, Order::Ascending, SAMPLES_AT_ONCE);
+    while let Some(part) = state.read(&question.selector, &mut strides).await? {
+        for series in &part.series {
+            table.add(series).map_err(|error| {
                 let detail = format!("{error} have samples in the range; ask for fewer devices or metrics");
                 Problem::new(ProblemKind::TooLarge, detail)
             })?;
         }
-        if table.pass(slice.end()) {
+        if table.pass(part.range.end()) {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! A store with canned samples and failures, and a client of the router, for the tests of this crate.
 
 use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,13 +42,20 @@ pub enum Mode {
 pub struct Canned {
     series: Mutex<Vec<Series>>,
     pub mode: Mutex<Mode>,
+    /// Most samples that are given at once.
+    pub samples_max: AtomicUsize,
     /// Alive as long as a query that hangs is.
     pub hanging: Arc<()>,
 }
 
 impl Default for Canned {
     fn default() -> Self {
-        Self { series: Mutex::default(), mode: Mutex::new(Mode::Answers), hanging: Arc::new(()) }
+        Self {
+            series: Mutex::default(),
+            mode: Mutex::new(Mode::Answers),
+            samples_max: AtomicUsize::new(usize::MAX),
+            hanging: Arc::new(()),
+        }
     }
 }
 
@@ -114,6 +122,11 @@ impl Query for Canned {
         let mut series = self.matching(selector).await?;
         for series in &mut series {
             series.samples.retain(|sample| range.contains(sample.time));
+        }
+        let limit = self.samples_max.load(Relaxed);
+        if series.iter().map(|series| series.samples.len()).sum::<usize>() > limit {
+            let why = format!("the query needs more than {limit} samples; ask for fewer devices");
+            return Err(QueryError::TooLarge { why, halves_may_do: true });
         }
         Ok(series)
     }
