@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use common::{Api, Mode, NOW, source};
+use tidemill_analytics::api::ApiLimits;
 use tidemill_analytics::server::{Drained, Server, ServerLimits};
 use tidemill_store::model::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -297,4 +298,26 @@ async fn an_address_that_is_taken_is_named() {
     let server = Running::with(ServerLimits::default()).await;
     let taken = Server::bind(server.address, ServerLimits::default(), server.api.state.metrics()).await;
     assert_eq!(taken.unwrap_err().to_string(), format!("cannot listen for HTTP on {}", server.address));
+}
+
+#[tokio::test]
+async fn answers_that_clients_do_not_take_hold_their_room_and_no_more() {
+    let limits =
+        ApiLimits { unsent_bytes_max: 6 * 1024 * 1024, queue_wait_max: short(100), ..ApiLimits::default() };
+    let api = Api::with(limits);
+    let device = source("t", "d", &[]);
+    for n in 0..50_000 {
+        api.store.add(&device, "m", NOW - 1_000_000 + n, Value::I64(n));
+    }
+    let router = api.router();
+    let server = Running::serving(api, router, ServerLimits::default()).await;
+    let large = "/v1/samples?limit=50000";
+    let mut lazy = server.connect().await;
+    lazy.send(&format!("GET {large} HTTP/1.1\r\nhost: t\r\n\r\n")).await;
+    server.until(r#"tidemill_http_requests_total{route="/v1/samples",status="200"}"#, 1).await;
+    let mut other = server.connect().await;
+    assert!(other.get(large).await.starts_with("HTTP/1.1 503"), "there is room for one such answer");
+    assert!(other.get("/v1/samples").await.starts_with("HTTP/1.1 200"));
+    assert!(lazy.answer().await.starts_with("HTTP/1.1 200"));
+    assert!(other.get(large).await.starts_with("HTTP/1.1 200"));
 }

@@ -1,8 +1,11 @@
-//! How many queries run at once, and how many wait for their turn: both bounded, the wait too (I6).
+//! How many queries run at once, how many wait for their turn, and how much memory answers take until their clients
+//! have taken them: all bounded, waits too (I6).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::limits::ApiLimits;
@@ -13,12 +16,33 @@ use super::problem::{Problem, ProblemKind};
 pub(super) struct Gate {
     running: Semaphore,
     waiting: Semaphore,
+    /// Room for answers on their way, in KiB.
+    room: Arc<Semaphore>,
+    room_kib: usize,
     wait_max: Duration,
+}
+
+/// Answers up to this size need no room.
+const SMALL_BYTES: usize = 64 * 1024;
+
+/// An answer that gives its room back when the last of it is sent.
+struct Held {
+    answer: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
+    }
 }
 
 impl Gate {
     pub(super) fn new(limits: &ApiLimits) -> Self {
+        let room_kib = limits.unsent_bytes_max / 1024;
         Self {
+            room: Arc::new(Semaphore::new(room_kib)),
+            room_kib,
             running: Semaphore::new(limits.queries_max),
             waiting: Semaphore::new(limits.queue_max),
             wait_max: limits.queue_wait_max,
@@ -34,6 +58,19 @@ impl Gate {
         let _place = self.waiting.try_acquire().map_err(|_| self.overloaded())?;
         match timeout(self.wait_max, self.running.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(self.overloaded()),
+        }
+    }
+
+    /// Finds room for an answer, which it keeps until it is sent or dropped. Called within a turn, so that as many
+    /// answers as queries wait here at most.
+    pub(super) async fn hold(&self, answer: Bytes) -> Result<Bytes, Problem> {
+        if answer.len() <= SMALL_BYTES {
+            return Ok(answer);
+        }
+        let kib = u32::try_from(answer.len().div_ceil(1024).min(self.room_kib)).unwrap_or(u32::MAX);
+        match timeout(self.wait_max, Arc::clone(&self.room).acquire_many_owned(kib)).await {
+            Ok(Ok(room)) => Ok(Bytes::from_owner(Held { answer, _room: room })),
             Ok(Err(_)) | Err(_) => Err(self.overloaded()),
         }
     }
@@ -63,6 +100,20 @@ mod tests {
         assert_eq!(gate.enter().await.unwrap_err().kind(), ProblemKind::Overloaded);
         drop(first);
         assert!(second.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_hold_their_room_until_the_last_of_them_is_gone() {
+        let gate = Gate::new(&ApiLimits { unsent_bytes_max: 200 * 1024, ..ApiLimits::default() });
+        let large = || Bytes::from(vec![0; 150 * 1024]);
+        let mut held = gate.hold(large()).await.unwrap();
+        assert_eq!(gate.hold(large()).await.unwrap_err().kind(), ProblemKind::Overloaded);
+        assert!(gate.hold(Bytes::from_static(b"small")).await.is_ok());
+        drop(held.split_to(100 * 1024));
+        assert!(gate.hold(large()).await.is_err());
+        drop(held);
+        let larger_than_all_room = Bytes::from(vec![0; 300 * 1024]);
+        assert!(gate.hold(larger_than_all_room).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,9 @@ pub struct ApiLimits {
     pub uri_bytes_max: usize,
     /// Bytes of an answer, but for its last few fields; it is cut before the row that would pass it.
     pub response_bytes_max: usize,
+    /// Bytes of answers that wait for their clients to take them, over all connections; an answer that finds no
+    /// room is refused. Those of at most 64 KiB do not count: connections are bounded, too.
+    pub unsent_bytes_max: usize,
     /// Samples of `/v1/samples`.
     pub samples: RowLimit,
     /// Windows of `/v1/windows`, over all series.
@@ -47,6 +50,7 @@ impl Default for ApiLimits {
             query_timeout: Duration::from_secs(30),
             uri_bytes_max: 16 * 1024,
             response_bytes_max: 32 * 1024 * 1024,
+            unsent_bytes_max: 256 * 1024 * 1024,
             samples: RowLimit { default: 1_000, max: 100_000 },
             windows: RowLimit { default: 10_000, max: 100_000 },
             latest: RowLimit { default: 10_000, max: 100_000 },

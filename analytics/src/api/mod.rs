@@ -95,9 +95,8 @@ impl<Q: Query> ApiState<Q> {
         let shared = &self.0;
         let answer = async {
             let _turn = shared.gate.enter().await?;
-            tokio::time::timeout(shared.limits.query_timeout, query)
-                .await
-                .unwrap_or_else(|_| Err(too_slow(&shared.limits)))
+            let answer = tokio::time::timeout(shared.limits.query_timeout, query).await;
+            shared.gate.hold(answer.map_err(|_| too_slow(&shared.limits))??).await
         };
         let answer = answer.await.inspect_err(|problem| self.count_refusal(problem))?;
         Ok(json_response(answer))
