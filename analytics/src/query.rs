@@ -6,21 +6,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tidemill_store::catalog::SourceEntry;
-use tidemill_store::model::{Metric, Source, TimeRange};
-use tidemill_store::read::{Sample, Selector, Series};
-use tidemill_store::wide::Order;
-
-/// The newest sample of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Latest {
-    /// Whose.
-    pub source: Arc<Source>,
-    /// Of what.
-    pub metric: Metric,
-    /// The sample.
-    pub sample: Sample,
-}
+use tidemill_store::model::TimeRange;
+use tidemill_store::read::{Excess, Latest, Order, ReadFailure, Reader, Selector, Series, SourceEntry};
+use tidemill_store::wide::Wide;
 
 /// Why a query gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,4 +54,51 @@ pub trait Query: Send + Sync + 'static {
         range: TimeRange,
         order: Order,
     ) -> impl Future<Output = Result<Vec<TimeRange>, QueryError>> + Send;
+}
+
+impl<W: Wide> Query for Reader<W> {
+    async fn sources(&self, selector: &Selector) -> Result<Vec<Arc<SourceEntry>>, QueryError> {
+        Ok(Reader::sources(self, selector).await?)
+    }
+
+    async fn samples(&self, selector: &Selector, range: TimeRange) -> Result<Vec<Series>, QueryError> {
+        Ok(Reader::samples(self, selector, range).await?)
+    }
+
+    async fn latest(&self, selector: &Selector) -> Result<Vec<Latest>, QueryError> {
+        Ok(Reader::latest(self, selector).await?)
+    }
+
+    async fn slices(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        order: Order,
+    ) -> Result<Vec<TimeRange>, QueryError> {
+        Ok(Reader::slices(self, selector, range, order).await?)
+    }
+}
+
+impl From<ReadFailure> for QueryError {
+    fn from(failure: ReadFailure) -> Self {
+        if let ReadFailure::TooLarge { what, .. } = &failure {
+            return Self::TooLarge { why: failure.to_string(), halves_may_do: shrinks_with_the_range(*what) };
+        }
+        let why = causes(&failure);
+        if failure.is_transient() { Self::Unavailable(why) } else { Self::Broken(why) }
+    }
+}
+
+/// Whether a shorter range of time has less of it.
+fn shrinks_with_the_range(what: Excess) -> bool {
+    match what {
+        Excess::Samples | Excess::Bytes | Excess::Marks => true,
+        Excess::Sources | Excess::BucketBytes => false,
+    }
+}
+
+/// An error and its sources in one line, for the log.
+fn causes(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -12,13 +12,13 @@ use hyper::{HeaderMap, Request, StatusCode};
 use prometheus::Registry;
 use serde_json::Value as Json;
 use tidemill_analytics::api::{ApiLimits, ApiState, Readiness, router};
-use tidemill_analytics::query::{Latest, Query, QueryError};
+use tidemill_analytics::query::{Query, QueryError};
 use tidemill_store::catalog::{MetricSet, SourceEntry};
 use tidemill_store::layout::MetricFact;
 use tidemill_store::model::{
     Clock, Device, Metric, Source, TagKey, TagValue, Tags, Tenant, TimeRange, Timestamp, Value,
 };
-use tidemill_store::read::{Sample, Selector, Series};
+use tidemill_store::read::{Latest, Sample, Selector, Series};
 use tidemill_store::wide::Order;
 use tower::ServiceExt;
 
@@ -167,12 +167,12 @@ impl Clock for Fixed {
     }
 }
 
-/// The API over a canned store.
-pub struct Api {
-    pub store: Arc<Canned>,
+/// The API over a store.
+pub struct Api<Q = Canned> {
+    pub store: Arc<Q>,
     pub registry: Registry,
     pub readiness: Arc<Mutex<Readiness>>,
-    pub state: ApiState<Canned>,
+    pub state: ApiState<Q>,
 }
 
 pub struct Answer {
@@ -193,7 +193,13 @@ impl Api {
     }
 
     pub fn with(limits: ApiLimits) -> Self {
-        let (store, registry) = (Arc::new(Canned::default()), Registry::new());
+        Self::over(Canned::default(), limits)
+    }
+}
+
+impl<Q: Query> Api<Q> {
+    pub fn over(store: Q, limits: ApiLimits) -> Self {
+        let (store, registry) = (Arc::new(store), Registry::new());
         let readiness = Arc::new(Mutex::new(Readiness::default()));
         let probe = Arc::clone(&readiness);
         let probe = Arc::new(move || probe.lock().unwrap().clone());

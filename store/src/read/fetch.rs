@@ -37,8 +37,9 @@ pub(super) async fn fetch<W: Wide>(
     bytes_max: usize,
 ) -> Result<Fetched, ReadFailure> {
     let mut prefixes = head.get(bucket.place);
-    let runs = bucket.marks.iter().map(|mark| (mark, prefixes.remove(&mark.writer).unwrap_or_default()));
-    let runs: Vec<(&MarkRow, Prefix)> = runs.collect();
+    let runs = bucket.marks.iter().map(|mark| (*mark, prefixes.remove(&mark.writer).unwrap_or_default()));
+    // Owned: a closure over borrowed items would make this future one that no other thread may run.
+    let runs: Vec<(MarkRow, Prefix)> = runs.collect();
     let mut fetched = Fetched::default();
     let mut new = stream::iter(runs)
         .map(|(mark, prefix)| fetch_writer(wide, head, bucket.place, mark, prefix, bytes_max))
@@ -57,7 +58,7 @@ async fn fetch_writer<W: Wide>(
     wide: &W,
     head: &Head,
     place: Place,
-    mark: &MarkRow,
+    mark: MarkRow,
     prefix: Prefix,
     bytes_max: usize,
 ) -> Result<Vec<Arc<[SegmentRow]>>, ReadFailure> {

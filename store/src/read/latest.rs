@@ -54,7 +54,7 @@ impl<W: Wide> Reader<W> {
     ) -> Result<(), ReadFailure> {
         let wanted = Wanted { selection: Arc::new(selection.clone()), range: TimeRange::ALL };
         let budget = Arc::new(Budget::new(self.limits));
-        let mut tables = stream::iter(buckets)
+        let mut tables = stream::iter(buckets.to_vec())
             .map(|bucket| self.collect::<Last>(bucket, wanted.clone(), Arc::clone(&budget)))
             .buffer_unordered(self.limits.buckets_in_flight_max);
         while let Some(table) = tables.try_next().await? {

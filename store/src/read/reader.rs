@@ -62,7 +62,7 @@ impl<W: Wide> Reader<W> {
         let wanted = Wanted { selection: snapshot.selection, range };
         let budget = Arc::new(Budget::new(self.limits));
         // In the order of time, so that a series grows at its end.
-        let mut tables = stream::iter(&snapshot.buckets)
+        let mut tables = stream::iter(snapshot.buckets)
             .map(|bucket| self.collect::<All>(bucket, wanted.clone(), Arc::clone(&budget)))
             .buffered(self.limits.buckets_in_flight_max);
         let mut series: HashMap<(SourceIndex, Metric), Vec<Sample>> = HashMap::new();
@@ -129,12 +129,12 @@ impl<W: Wide> Reader<W> {
     /// What is kept of the wanted samples of one bucket.
     pub(super) async fn collect<K: Keep + Send + 'static>(
         &self,
-        bucket: &MarkedBucket,
+        bucket: MarkedBucket,
         wanted: Wanted,
         budget: Arc<Budget>,
     ) -> Result<SeriesTable<K>, ReadFailure> {
         let Fetched { chunks, bytes } =
-            fetch(&*self.wide, &self.head, bucket, self.limits.bucket_bytes_max).await?;
+            fetch(&*self.wide, &self.head, &bucket, self.limits.bucket_bytes_max).await?;
         let (catalog, place) = (Arc::clone(self.catalog()), bucket.place);
         let job = move || Bucket { place, catalog: &catalog, chunks: &chunks }.collect(&wanted, &budget);
         if bytes <= DECODED_IN_PLACE_MAX {
