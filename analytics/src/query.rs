@@ -31,20 +31,20 @@ pub enum QueryError {
 
 /// What can be asked. A future that is dropped stops its work.
 pub trait Query: Send + Sync + 'static {
-    /// The sources that match, in no particular order.
+    /// The sources that match, in the order of tenant, device and tags.
     fn sources(
         &self,
         selector: &Selector,
     ) -> impl Future<Output = Result<Vec<Arc<SourceEntry>>, QueryError>> + Send;
 
-    /// The samples that match in `range`: series in no particular order, samples ascending with unique times.
+    /// The samples that match in `range`: each series once, its samples ascending with unique times.
     fn samples(
         &self,
         selector: &Selector,
         range: TimeRange,
     ) -> impl Future<Output = Result<Vec<Series>, QueryError>> + Send;
 
-    /// The newest sample of each series that matches, in no particular order.
+    /// The newest sample of each series that matches, in the order of tenant, device, tags and metric.
     fn latest(&self, selector: &Selector) -> impl Future<Output = Result<Vec<Latest>, QueryError>> + Send;
 
     /// Parts of `range` that may hold samples, disjoint, in the order asked for; each can be read at once.

@@ -215,6 +215,11 @@ async fn bodies_heads_and_targets_have_a_size() {
         client.get(&format!("/v1/latest?device={}", "d".repeat(20_000))).await.starts_with("HTTP/1.1 414")
     );
     let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\n\r\n").await;
+    assert!(client.answer().await.contains("urn:tidemill:problem:invalid-request"));
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert!(client.rest().await.starts_with("HTTP/1.0 200"));
+    let mut client = server.connect().await;
     client.send("NONSENSE\r\n\r\n").await;
     assert!(client.rest().await.starts_with("HTTP/1.1 400"));
 }

@@ -10,6 +10,7 @@ use tidemill_store::catalog::SourceEntry;
 use tidemill_store::model::Source;
 use tidemill_store::read::Selector;
 
+use super::compute::compute;
 use super::cursor::Fingerprint;
 use super::json::{Pushed, Rows, write_json, write_tags};
 use super::params::Params;
@@ -42,10 +43,14 @@ async fn devices<Q: Query>(
     limit: usize,
     page: Page,
 ) -> Result<Bytes, Problem> {
-    let mut entries = state.0.reader.sources(&selector).await?;
-    entries.sort_unstable_by(|a, b| names(&a.source).cmp(&names(&b.source)));
+    let entries = state.0.reader.sources(&selector).await?;
+    let bytes_max = state.0.limits.response_bytes_max;
+    compute(entries.len(), move || render(&entries, limit, &page, bytes_max)).await
+}
+
+fn render(entries: &[Arc<SourceEntry>], limit: usize, page: &Page, bytes_max: usize) -> Bytes {
     let same = |a: &Arc<SourceEntry>, b: &Arc<SourceEntry>| place(&a.source) == place(&b.source);
-    let mut rows = Rows::new("devices", state.0.limits.response_bytes_max);
+    let mut rows = Rows::new("devices", bytes_max);
     let (mut last, mut more) = (None, false);
     for sources in entries.chunk_by(same) {
         let Some(here) = sources.first().map(|first| place(&first.source)) else { continue };
@@ -59,11 +64,7 @@ async fn devices<Q: Query>(
         last = Some(here);
     }
     let next = last.filter(|_| more).map(|last| page.query.seal(&last));
-    Ok(rows.finish(&[("next", next.into())]))
-}
-
-fn names(source: &Source) -> impl Ord + '_ {
-    (source.tenant(), source.device(), source.tags())
+    rows.finish(&[("next", next.into())])
 }
 
 /// Tenant and device as bytes in the same order: names hold no NUL.

@@ -4,14 +4,14 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::Uri;
-use tidemill_store::read::Selector;
+use tidemill_store::read::{Latest, Selector};
 
+use super::compute::compute;
 use super::json::{Pushed, Rows, write_series};
 use super::params::Params;
 use super::problem::Problem;
 use super::samples::write_time_and_value;
 use super::{ApiState, Query, Route};
-use crate::window::SeriesKey;
 
 pub(super) const ROUTE: Route =
     Route { path: "/v1/latest", parameters: &["tenant", "device", "metric", "limit"] };
@@ -26,9 +26,13 @@ pub(super) async fn answer<Q: Query>(
 }
 
 async fn latest<Q: Query>(state: &ApiState<Q>, selector: Selector, limit: usize) -> Result<Bytes, Problem> {
-    let mut found = state.0.reader.latest(&selector).await?;
-    found.sort_by_cached_key(|one| SeriesKey { source: one.source.clone(), metric: one.metric.clone() });
-    let mut rows = Rows::new("samples", state.0.limits.response_bytes_max);
+    let found = state.0.reader.latest(&selector).await?;
+    let bytes_max = state.0.limits.response_bytes_max;
+    compute(limit.min(found.len()), move || render(&found, limit, bytes_max)).await
+}
+
+fn render(found: &[Latest], limit: usize, bytes_max: usize) -> Bytes {
+    let mut rows = Rows::new("samples", bytes_max);
     let written = found.iter().take(limit).take_while(|one| {
         let pushed = rows.push(|out| {
             write_series(out, &one.source, &one.metric);
@@ -37,5 +41,5 @@ async fn latest<Q: Query>(state: &ApiState<Q>, selector: Selector, limit: usize)
         pushed == Pushed::Kept
     });
     let truncated = written.count() < found.len();
-    Ok(rows.finish(&[("truncated", truncated.into())]))
+    rows.finish(&[("truncated", truncated.into())])
 }

@@ -11,6 +11,7 @@ use tidemill_store::catalog::SourceEntry;
 use tidemill_store::model::{Metric, Unit, ValueKind};
 use tidemill_store::read::Selector;
 
+use super::compute::compute;
 use super::cursor::Fingerprint;
 use super::json::{Pushed, Rows, kind_name, write_json};
 use super::params::Params;
@@ -28,25 +29,41 @@ pub(super) async fn answer<Q: Query>(
     let (selector, limit) = (params.selector()?, params.limit(state.0.limits.entries)?);
     let query = Fingerprint::of(ROUTE.path, &selector);
     let after = params.cursor(query)?;
+    let page = Page { limit, query, after, bytes_max: state.0.limits.response_bytes_max };
     let list = async {
-        let found = gathered(&state.0.reader.sources(&selector).await?, &selector);
-        let mut rows = Rows::new("metrics", state.0.limits.response_bytes_max);
+        let sources = state.0.reader.sources(&selector).await?;
+        compute(sources.len(), move || page.render(gathered(&sources, &selector))).await
+    };
+    state.run(list).await
+}
+
+/// Which part of the list is asked for.
+struct Page {
+    limit: usize,
+    query: Fingerprint,
+    after: Option<Vec<u8>>,
+    bytes_max: usize,
+}
+
+impl Page {
+    fn render(&self, found: BTreeMap<Metric, About>) -> Bytes {
+        let mut rows = Rows::new("metrics", self.bytes_max);
         let (mut last, mut more) = (None, false);
-        for (metric, about) in found {
-            if after.as_ref().is_some_and(|after| metric.as_str().as_bytes() <= after.as_slice()) {
-                continue;
-            }
-            if rows.count() >= limit || rows.push(|out| write_json(out, &about.row(&metric))) == Pushed::Full
+        let behind = |metric: &Metric| {
+            self.after.as_ref().is_none_or(|after| metric.as_str().as_bytes() > after.as_slice())
+        };
+        for (metric, about) in found.into_iter().filter(|(metric, _)| behind(metric)) {
+            if rows.count() >= self.limit
+                || rows.push(|out| write_json(out, &about.row(&metric))) == Pushed::Full
             {
                 more = true;
                 break;
             }
             last = Some(metric);
         }
-        let next = last.filter(|_| more).map(|last| query.seal(last.as_str().as_bytes()));
-        Ok::<Bytes, Problem>(rows.finish(&[("next", next.into())]))
-    };
-    state.run(list).await
+        let next = last.filter(|_| more).map(|last| self.query.seal(last.as_str().as_bytes()));
+        rows.finish(&[("next", next.into())])
+    }
 }
 
 /// What is known of a metric over all selected sources.

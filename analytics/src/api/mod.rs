@@ -4,6 +4,7 @@
 //! at once, so many waiting) and has a deadline; a client that leaves drops the future and with it the work. Every
 //! answer is bounded in rows and bytes and says where it was cut (I6). Nothing here knows sockets.
 
+mod compute;
 mod cursor;
 mod devices;
 mod gate;
@@ -121,7 +122,7 @@ impl<Q: Query> ApiState<Q> {
                     let samples: usize = series.iter().map(|series| series.samples.len()).sum();
                     strides.took(samples);
                     self.0.metrics.samples_read.inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
-                    return Ok(Some(Part { range, series }));
+                    return Ok(Some(Part { range, series, samples }));
                 }
             }
         }
@@ -140,6 +141,7 @@ const REFUSALS: [(ProblemKind, Rejection); 3] = [
 struct Part {
     range: TimeRange,
     series: Vec<Series>,
+    samples: usize,
 }
 
 fn too_slow(limits: &ApiLimits) -> Problem {

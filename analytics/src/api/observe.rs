@@ -60,7 +60,9 @@ impl Drop for Observed<'_> {
         self.in_flight.dec();
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         let status = self.status.as_ref().map_or("dropped", hyper::StatusCode::as_str);
+        let elapsed = self.started.elapsed();
         self.metrics.requests.with_label_values(&[route, status]).inc();
-        self.metrics.duration.with_label_values(&[route]).observe(self.started.elapsed().as_secs_f64());
+        self.metrics.duration.with_label_values(&[route]).observe(elapsed.as_secs_f64());
+        tracing::debug!(route, status, ?elapsed, "answered");
     }
 }

@@ -15,6 +15,8 @@ use crate::query::QueryError;
 /// What kind of problem; each has a stable code, a status and a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
+    /// A request that is no proper HTTP.
+    InvalidRequest,
     /// A query parameter that the route does not know.
     UnknownParameter,
     /// A query parameter with a value that it cannot have.
@@ -57,6 +59,7 @@ impl ProblemKind {
     const fn parts(self) -> (&'static str, StatusCode, &'static str) {
         use StatusCode as S;
         match self {
+            Self::InvalidRequest => ("invalid-request", S::BAD_REQUEST, "Invalid request"),
             Self::UnknownParameter => ("unknown-parameter", S::BAD_REQUEST, "Unknown query parameter"),
             Self::InvalidParameter => ("invalid-parameter", S::BAD_REQUEST, "Invalid query parameter"),
             Self::InvalidCursor => ("invalid-cursor", S::BAD_REQUEST, "Invalid cursor"),

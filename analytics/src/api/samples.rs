@@ -8,6 +8,7 @@ use tidemill_store::model::{TimeRange, Timestamp};
 use tidemill_store::read::{Sample, Selector, Series};
 use tidemill_store::wide::Order;
 
+use super::compute::compute;
 use super::cursor::{Fingerprint, Position, SamplesCursor};
 use super::json::{Pushed, Rows, write_quoted, write_series, write_value};
 use super::merge::{Merged, rank};
@@ -71,12 +72,11 @@ fn just_after(time: Timestamp) -> Timestamp {
 }
 
 async fn page<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<Bytes, Problem> {
-    let mut page = Page::new(&question, state.0.limits.response_bytes_max);
     let slices = state.0.reader.slices(&question.selector, question.rest(), question.order).await?;
     let mut strides = Strides::new(slices, question.order, question.limit);
-    while let Some(mut part) = state.read(&question.selector, &mut strides).await? {
-        rank(&mut part.series);
-        page.take(&part.series);
+    let mut page = Page::new(question, state.0.limits.response_bytes_max);
+    while let Some(part) = state.read(&page.question.selector, &mut strides).await? {
+        page = compute(part.samples, move || page.with(part.series)).await?;
         page.more |= page.is_full() && !strides.is_done();
         if page.more {
             break;
@@ -86,16 +86,16 @@ async fn page<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<Bytes
 }
 
 /// A page under construction.
-struct Page<'a> {
-    question: &'a Question,
+struct Page {
+    question: Question,
     rows: Rows,
     last: Option<Position>,
     /// Whether there is or may be more behind the last row.
     more: bool,
 }
 
-impl<'a> Page<'a> {
-    fn new(question: &'a Question, bytes_max: usize) -> Self {
+impl Page {
+    fn new(question: Question, bytes_max: usize) -> Self {
         Self { question, rows: Rows::new("samples", bytes_max), last: None, more: false }
     }
 
@@ -103,11 +103,12 @@ impl<'a> Page<'a> {
         self.rows.count() >= self.question.limit
     }
 
-    /// Takes the samples of a slice, ranked, as many as still go in.
-    fn take(&mut self, series: &[Series]) {
+    /// With the samples of a part, as many as still go in.
+    fn with(mut self, mut series: Vec<Series>) -> Self {
+        rank(&mut series);
         let mut last = None;
         let mut heads: Vec<Vec<u8>> = vec![Vec::new(); series.len()];
-        for (at, sample) in Merged::new(series, self.question.order, self.question.after.as_ref()) {
+        for (at, sample) in Merged::new(&series, self.question.order, self.question.after.as_ref()) {
             let (Some(head), Some(one)) = (heads.get_mut(at), series.get(at)) else { continue };
             if head.is_empty() {
                 write_series(head, &one.source, &one.metric);
@@ -121,6 +122,7 @@ impl<'a> Page<'a> {
         if let Some((one, time)) = last.and_then(|(at, time)| Some((series.get(at)?, time))) {
             self.last = Some(Position { time, source: one.source.id(), metric: one.metric.clone() });
         }
+        self
     }
 
     fn finish(self) -> Bytes {

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use hyper::Uri;
 use jiff::tz::TimeZone;
 use tidemill_store::model::{TimeRange, Timestamp};
-use tidemill_store::read::Selector;
+use tidemill_store::read::{Selector, Series};
 use tidemill_store::wide::Order;
 
+use super::compute::compute;
 use super::json::{Pushed, Rows, write_answer, write_key, write_quoted, write_series};
 use super::params::{Params, one_of};
 use super::problem::{Problem, ProblemKind};
@@ -90,17 +91,24 @@ async fn windows<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<By
     let slices = state.0.reader.slices(&question.selector, question.range, Order::Ascending).await?;
     let mut strides = Strides::new(slices, Order::Ascending, SAMPLES_AT_ONCE);
     while let Some(part) = state.read(&question.selector, &mut strides).await? {
-        for series in &part.series {
-            table.add(series).map_err(|error| {
-                let detail = format!("{error} have samples in the range; ask for fewer devices or metrics");
-                Problem::new(ProblemKind::TooLarge, detail)
-            })?;
-        }
-        if table.pass(part.range.end()) {
+        let until = part.range.end();
+        table = compute(part.samples, move || with(table, &part.series)).await??;
+        if table.pass(until) {
             break;
         }
     }
-    Ok(render(&table, &question, state.0.limits.response_bytes_max))
+    let bytes_max = state.0.limits.response_bytes_max;
+    compute(table.size(), move || render(&table, &question, bytes_max)).await
+}
+
+fn with(mut table: Table, part: &[Series]) -> Result<Table, Problem> {
+    for series in part {
+        table.add(series).map_err(|error| {
+            let detail = format!("{error} have samples in the range; ask for fewer devices or metrics");
+            Problem::new(ProblemKind::TooLarge, detail)
+        })?;
+    }
+    Ok(table)
 }
 
 fn render(table: &Table, question: &Question, bytes_max: usize) -> Bytes {

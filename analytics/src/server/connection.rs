@@ -12,10 +12,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::Limited;
-use hyper::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::HOST;
 use hyper::server::conn::http1;
 use hyper::service::Service;
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
@@ -78,15 +79,28 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let guard = Answering::start(&self.phases);
         let answer = |response: Response| response.map(|body| Answer { body, _guard: guard });
-        if request.body().size_hint().lower() > self.body_bytes_max {
-            self.metrics.reject(Rejection::Body);
-            let detail = format!("the request's body may have at most {} bytes", self.body_bytes_max);
-            let response = Problem::new(ProblemKind::BodyTooLarge, detail).into_response();
-            return std::future::ready(Ok(answer(response))).boxed();
+        if let Err(problem) = self.check(&request) {
+            return std::future::ready(Ok(answer(problem.into_response()))).boxed();
         }
         let limit = usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX);
         let request = request.map(|body| Body::new(Limited::new(body, limit)));
         self.router.clone().oneshot(request).map(|response| response.map(answer)).boxed()
+    }
+}
+
+impl Requests {
+    fn check(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let hosts = request.headers().get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+            let detail = "a request must have one Host header (RFC 9112, section 3.2)";
+            return Err(Problem::new(ProblemKind::InvalidRequest, detail));
+        }
+        if request.body().size_hint().lower() > self.body_bytes_max {
+            self.metrics.reject(Rejection::Body);
+            let detail = format!("the request's body may have at most {} bytes", self.body_bytes_max);
+            return Err(Problem::new(ProblemKind::BodyTooLarge, detail));
+        }
+        Ok(())
     }
 }
 

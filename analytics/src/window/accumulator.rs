@@ -1,4 +1,4 @@
-//! What a window says about the samples in it, gathered one sample at a time.
+//! What a window says about the samples in it, gathered run by run.
 //!
 //! Integers stay exact throughout; doubles are summed with compensation; a sum that mixes them is rounded once.
 
@@ -84,7 +84,7 @@ impl From<&Value> for Answer {
     }
 }
 
-/// The samples of one series in one window, pushed in time order.
+/// The samples of one series in one window, taken in the order of time.
 #[derive(Debug, Clone, Default)]
 pub struct Accumulator {
     count: u64,
@@ -109,14 +109,15 @@ struct Ends {
 }
 
 impl Accumulator {
-    /// Takes a sample that is later than all before it.
-    pub fn push(&mut self, sample: &Sample) {
-        self.count += 1;
+    /// Takes samples in the order of time, later than all before them.
+    pub fn extend(&mut self, samples: &[Sample]) {
+        let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return };
         match &mut self.ends {
-            Some(ends) => ends.last = sample.clone(),
-            None => self.ends = Some(Ends { first: sample.clone(), last: sample.clone() }),
+            Some(ends) => ends.last = last.clone(),
+            None => self.ends = Some(Ends { first: first.clone(), last: last.clone() }),
         }
-        if let Some(number) = Number::of(&sample.value) {
+        self.count += u64::try_from(samples.len()).unwrap_or(u64::MAX);
+        for number in samples.iter().filter_map(|sample| Number::of(&sample.value)) {
             self.push_number(number);
         }
     }
@@ -199,11 +200,15 @@ mod tests {
     use super::*;
 
     fn accumulate(values: &[Value]) -> Accumulator {
+        let sample = |(at, value): (i64, &Value)| Sample {
+            time: Timestamp::from_nanos(at).unwrap(),
+            value: value.clone(),
+        };
+        let samples: Vec<Sample> = (0..).zip(values).map(sample).collect();
         let mut accumulator = Accumulator::default();
-        for (at, value) in (0..).zip(values) {
-            let time = Timestamp::from_nanos(at).unwrap();
-            accumulator.push(&Sample { time, value: value.clone() });
-        }
+        let (some, more) = samples.split_at(samples.len() / 3);
+        accumulator.extend(some);
+        accumulator.extend(more);
         accumulator
     }
 

@@ -104,15 +104,16 @@ impl Table {
         }
         let windows = self.series.entry(key).or_default();
         let before = windows.len();
-        for sample in &series.samples {
-            match windows.last_mut() {
-                Some((window, accumulator)) if window.contains(sample.time) => accumulator.push(sample),
-                _ => {
-                    let mut accumulator = Accumulator::default();
-                    accumulator.push(sample);
-                    windows.push((self.tiling.window_of(sample.time), accumulator));
-                }
+        let mut rest = series.samples.as_slice();
+        while let Some(next) = rest.first() {
+            if windows.last().is_none_or(|(window, _)| !window.contains(next.time)) {
+                windows.push((self.tiling.window_of(next.time), Accumulator::default()));
             }
+            let Some((window, accumulator)) = windows.last_mut() else { break };
+            let inside = rest.partition_point(|sample| sample.time < window.end());
+            let (run, after) = rest.split_at(inside);
+            accumulator.extend(run);
+            rest = after;
         }
         self.known += windows.len() - before;
         Ok(())
@@ -132,6 +133,14 @@ impl Table {
             self.read_until = until.min(self.range.end());
         }
         full
+    }
+
+    /// How many windows it would answer without a limit.
+    pub fn size(&self) -> usize {
+        match self.fill {
+            Fill::None => self.known,
+            Fill::Null | Fill::Previous | Fill::Linear => self.known.max(self.limits.rows),
+        }
     }
 
     /// The window with which the answer starts.

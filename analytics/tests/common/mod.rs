@@ -94,7 +94,11 @@ impl Canned {
                 && (selector.devices.is_empty() || selector.devices.contains(s.source.device()))
                 && (selector.metrics.is_empty() || selector.metrics.contains(&s.metric))
         };
-        Ok(self.series.lock().unwrap().iter().filter(wanted).cloned().collect())
+        let mut found: Vec<Series> = self.series.lock().unwrap().iter().filter(wanted).cloned().collect();
+        found.sort_by_cached_key(|s| {
+            (s.source.tenant().clone(), s.source.device().clone(), s.source.tags().clone(), s.metric.clone())
+        });
+        Ok(found)
     }
 }
 
