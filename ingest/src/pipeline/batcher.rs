@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::PipelineFailure;
 use super::group::{Group, settle};
+use super::intake::number;
 use super::reject_writer::Entry;
 use super::shared::stopped;
 use crate::config::BatchLimits;
@@ -143,18 +144,25 @@ impl<W: Wide> Batcher<W> {
     /// Hands the messages of refused points to the rejects. A message may be refused in part: what else it said
     /// is stored, and the whole of it is kept.
     fn keep_refused(&self, refusals: &[Refusal], parts: &[Part]) -> Result<(), PipelineFailure> {
+        for of_part in refusals.chunk_by(|a, b| a.batch == b.batch) {
+            if let Some(part) = of_part.first().and_then(|first| parts.get(first.batch)) {
+                self.keep_refused_of(of_part, part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for one part. Refusals come in the order of points, so those of a message are neighbours.
+    fn keep_refused_of(&self, refusals: &[Refusal], part: &Part) -> Result<(), PipelineFailure> {
+        let mut points = part.points.iter().enumerate();
         let mut kept = None;
         for refusal in refusals {
-            let Some(part) = parts.get(refusal.batch) else { continue };
+            let point = points.find(|(index, _)| *index == refusal.point);
+            let samples = point.map_or(0, |(_, point)| number(point.values.len()));
             let at = part.origins.partition_point(|origin| origin.points_end <= refusal.point);
-            let Some(origin) = part.origins.get(at) else { continue };
-            let samples = part.points.iter().nth(refusal.point).map_or(0, |point| point.values.len());
-            let samples = u64::try_from(samples).unwrap_or(u64::MAX);
-            if let Some(group) = part.share.owed() {
-                group.reject(origin.message, RejectKind::DeadLetter, label(refusal.reason), samples);
-            }
-            // Refusals come in order: those of one message are neighbours.
-            if kept.replace((refusal.batch, at)) == Some((refusal.batch, at)) {
+            let Some((origin, group)) = part.origins.get(at).zip(part.share.owed()) else { continue };
+            group.reject(origin.message, RejectKind::DeadLetter, label(refusal.reason), samples);
+            if kept.replace(at) == Some(at) {
                 continue;
             }
             let entry = Entry { reject: refused(refusal.reason, part, origin), share: part.share.another() };

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::batcher::Part;
+use super::budget::Standing;
 use super::group::{Group, settle};
 use super::reject_writer::Entry;
 use super::shared::Shared;
@@ -23,6 +24,7 @@ use crate::source::{Closed, Completion, Intake, Publish, Qos};
 pub struct PipelineIntake {
     shared: Arc<Shared>,
     sorter: Sorter,
+    standing: Standing,
 }
 
 /// A group that has its room.
@@ -35,7 +37,7 @@ struct Admitted {
 impl PipelineIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let sorter = shared.sorter();
-        Self { shared, sorter }
+        Self { shared, sorter, standing: Standing::Good }
     }
 
     /// Makes room for `group`; QoS 0 messages go where there is none at once.
@@ -48,14 +50,14 @@ impl PipelineIntake {
         };
         let budget = &self.shared.budget;
         let mut bytes = group.iter().map(cost).sum();
-        let room = match budget.try_reserve(bytes) {
+        let room = match budget.try_reserve(self.standing, bytes) {
             Ok(room) => room,
             Err(TryAcquireError::Closed) => return Err(Closed),
             Err(TryAcquireError::NoPermits) => {
                 group.retain(|publish| publish.qos == Qos::AtLeastOnce);
                 arrival.shed = arrival.qos0;
                 bytes = group.iter().map(cost).sum();
-                budget.reserve(bytes).await?
+                budget.reserve(self.standing, bytes).await?
             }
         };
         arrival.bytes = number(bytes);
@@ -68,6 +70,7 @@ impl PipelineIntake {
         let (shared, messages) = (&self.shared, number(group.len()));
         let received_at = shared.clock.now();
         let sorted = self.sorter.sort(group, received_at);
+        self.standing = if sorted.rejects.is_empty() { Standing::Good } else { Standing::Suspect };
         arrival.samples = number(sorted.samples);
         shared.metrics.arrived(&arrival);
         let (settlement, completion) = Completion::pair();
@@ -79,10 +82,10 @@ impl PipelineIntake {
             messages,
             samples: arrival.samples,
             bytes: arrival.bytes,
-            rejected: Mutex::new(Vec::new()),
+            rejected: Mutex::new(sorted.rejects.iter().map(Rejection::noted).collect()),
         });
         for rejection in sorted.rejects {
-            keep(shared, rejection, &opened);
+            shared.keep(Entry { reject: rejection.reject, share: opened.another() });
         }
         for tray in self.sorter.trays() {
             let part = Part {
@@ -99,15 +102,7 @@ impl PipelineIntake {
     }
 }
 
-fn keep(shared: &Shared, rejection: Rejection, group: &Share<Group>) {
-    let Rejection { message, samples, reject } = rejection;
-    if let Some(group) = group.owed() {
-        group.reject(message, reject.kind, reject.reason, number(samples));
-    }
-    shared.keep(Entry { reject, share: group.another() });
-}
-
-fn number(count: usize) -> u64 {
+pub(super) fn number(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 

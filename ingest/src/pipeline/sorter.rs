@@ -8,10 +8,12 @@ use std::sync::Arc;
 use tidemill_store::layout::{Eras, RejectKind};
 use tidemill_store::model::{Source, Timestamp};
 
+use super::intake::number;
 use super::routes::Routes;
 use super::tray::{NamedPoint, Tray, Trays};
 use crate::config::IngestConfig;
 use crate::decode::{JsonDecoder, Message};
+use crate::metrics::Rejected;
 use crate::policy::{TimePolicy, TimeWindow};
 use crate::rejects::Reject;
 use crate::source::Publish;
@@ -137,6 +139,14 @@ fn rejection(refused: Refused, publish: Publish, message: usize, received_at: Ti
     let Refused { kind, reason, detail, samples } = refused;
     let Publish { topic, payload, .. } = publish;
     Rejection { message, samples, reject: Reject { kind, reason, detail, received_at, topic, payload } }
+}
+
+impl Rejection {
+    /// How it is counted when its group is settled.
+    pub(super) fn noted(&self) -> Rejected {
+        let Reject { kind, reason, .. } = self.reject;
+        Rejected { message: self.message, kind, reason, samples: number(self.samples) }
+    }
 }
 
 impl Refused {

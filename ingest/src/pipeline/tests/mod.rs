@@ -1,6 +1,9 @@
 //! The pipeline as a whole, over a store in memory and tokio's paused clock.
 
+mod broken;
+mod endings;
 mod rig;
+mod routing;
 
 use std::time::Duration;
 

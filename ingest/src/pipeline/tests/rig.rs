@@ -54,21 +54,44 @@ pub(super) fn config() -> IngestConfig {
     IngestConfig::with_defaults().unwrap()
 }
 
+/// One era of hours for all time.
+pub(super) fn eras() -> Eras {
+    Eras::single(ShardCount::new(SHARDS).unwrap(), BucketWidth::new(Duration::from_hours(1)).unwrap())
+}
+
 impl Rig {
     pub(super) fn new() -> Self {
         Self::with(config())
     }
 
     pub(super) fn with(config: IngestConfig) -> Self {
-        let width = BucketWidth::new(Duration::from_hours(1)).unwrap();
-        Self::over(Eras::single(ShardCount::new(SHARDS).unwrap(), width), config)
+        Self::over(eras(), config)
+    }
+
+    pub(super) fn seeded(seed: u64) -> Self {
+        let (memory, faults) = (Memory::new(), Faults::new(seed));
+        let wide = Faulty::new(memory.clone(), faults.clone());
+        Self::on(wide, memory, faults, eras(), config())
     }
 
     pub(super) fn over(eras: Eras, config: IngestConfig) -> Self {
-        let (memory, faults, eras) = (Memory::new(), Faults::new(7), Arc::new(eras));
+        let (memory, faults) = (Memory::new(), Faults::new(7));
+        let wide = Faulty::new(memory.clone(), faults.clone());
+        Self::on(wide, memory, faults, eras, config)
+    }
+
+    /// Over `wide`, which stores to `memory` what it stores.
+    pub(super) fn on(
+        wide: impl Wide,
+        memory: Memory,
+        faults: Faults,
+        eras: Eras,
+        config: IngestConfig,
+    ) -> Self {
+        let eras = Arc::new(eras);
         let metrics = IngestMetrics::default();
         let parts = PipelineParts {
-            wide: Arc::new(Faulty::new(memory.clone(), faults.clone())),
+            wide: Arc::new(wide),
             eras: Arc::clone(&eras),
             writer: WriterId::from_random(12),
             clock: Arc::new(TestClock { started: Instant::now(), moved_millis: AtomicI64::new(0) }),
