@@ -34,11 +34,13 @@ pub struct Settings {
     pub queued_max: u32,
     /// Name and password that every client must show; anybody may connect where there is none.
     pub login: Option<(String, String)>,
+    /// PEM files of the broker's certificate and its key: it speaks TLS then, and nothing else.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { persistence: true, inflight_max: INFLIGHT_MAX, queued_max: 0, login: None }
+        Self { persistence: true, inflight_max: INFLIGHT_MAX, queued_max: 0, login: None, tls: None }
     }
 }
 
@@ -116,6 +118,10 @@ impl Mosquitto {
         writeln!(text, "max_queued_messages {}", settings.queued_max)?;
         writeln!(text, "persistence {}", settings.persistence)?;
         writeln!(text, "persistence_location {}/", self.directory.path().display())?;
+        if let Some((certificate, key)) = &settings.tls {
+            writeln!(text, "certfile {}", certificate.display())?;
+            writeln!(text, "keyfile {}", key.display())?;
+        }
         match settings.login {
             Some(_) => {
                 writeln!(text, "allow_anonymous false")?;

@@ -4,6 +4,8 @@
 //! A source knows nothing of shards or stores; the pipeline behind [`Intake`] knows nothing of connections.
 
 pub mod listener;
+pub mod mqtt;
+mod window;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -23,7 +23,8 @@ use super::serve::Shared;
 use super::session::{Session, Step};
 use super::timer::Timer;
 use super::transport::Transport;
-use super::window::{Weight, Window, WindowLimits};
+use super::violation::Violation;
+use crate::source::window::{Weight, Window, WindowLimits};
 use crate::source::{Closed, Completion, Intake, Publish};
 
 /// How long closing may take: the client is told why, but nobody waits for it.
@@ -86,7 +87,7 @@ where
         Self {
             transport,
             session: Session::new(accepted.version, shared.limits.topic_aliases_max),
-            window: Window::new(limits),
+            window: Window::new(limits, shared.metrics.in_flight.clone()),
             stop: Some(stop),
             silence_max: accepted.silence_max,
             heard: now,
@@ -126,14 +127,14 @@ where
                     intake = Some(idle);
                     match answer {
                         Ok(completion) => self.window.push(completion, submitted),
-                        Err(Closed) => self.pipeline_closed(submitted),
+                        Err(Closed) => self.pipeline_closed(),
                     }
                 }
                 Event::Over(ending) => break ending,
             }
         };
         let left = self.window.total();
-        self.count_in_flight(left, Weight::default());
+        drop(self.window);
         let pending = async {
             if let Some(submission) = submission.as_mut().as_pin_mut() {
                 // Whatever it answers, there is nobody left to acknowledge to.
@@ -150,10 +151,9 @@ where
         if self.closed {
             return (group, None);
         }
-        let before = self.window.total();
         let mut taken = false;
         let over = loop {
-            if self.window.is_full(self.session.version()) {
+            if self.is_full() {
                 break None;
             }
             match self.take_packet(&mut group) {
@@ -162,7 +162,7 @@ where
                 Err(ending) => break Some(ending),
             }
         };
-        self.count_in_flight(before, self.window.total());
+        self.window.show();
         if !self.transport.inbox.is_partial() {
             self.partial_since = None;
         } else if taken || self.partial_since.is_none() {
@@ -173,6 +173,13 @@ where
         (group, over)
     }
 
+    /// Whether reading has to wait. An MQTT 5 client knows how many messages it may have in flight, so there the
+    /// count does not pause reading: more of them is a violation.
+    fn is_full(&self) -> bool {
+        self.window.is_full_of_bytes()
+            || (self.session.version() == Version::V311 && self.window.is_full_of_acks())
+    }
+
     fn take_packet(&mut self, group: &mut Group) -> Result<bool, Ending> {
         let limit = self.shared.limits.packet_bytes_max;
         let Some(frame) = self.transport.inbox.take(limit).map_err(Ending::Violation)? else {
@@ -181,8 +188,10 @@ where
         let bytes = frame.bytes();
         match self.session.take(frame, &mut self.transport.out).map_err(Ending::Violation)? {
             Step::Message(publish, packet_id) => {
-                let weight = self.window.admit(packet_id, bytes).map_err(Ending::Violation)?;
-                group.weight.add(weight);
+                if packet_id.is_some() && self.window.is_full_of_acks() {
+                    return Err(Ending::Violation(Violation::ReceiveMaximum));
+                }
+                group.weight.add(self.window.admit(packet_id, bytes));
                 group.messages.push(publish);
                 Ok(true)
             }
@@ -202,10 +211,10 @@ where
         if let Poll::Ready(event) = self.poll_stop(context) {
             return Poll::Ready(event);
         }
-        let before = self.window.total();
-        match self.window.poll_settled(context, &mut self.transport.out) {
+        let out = &mut self.transport.out;
+        match self.window.poll_settled(context, |id| reply::acknowledge(id, out)) {
             Poll::Ready(Ok(_)) => {
-                self.count_in_flight(before, self.window.total());
+                self.window.show();
                 return Poll::Ready(Event::Progress);
             }
             Poll::Ready(Err(_)) => {
@@ -250,7 +259,7 @@ where
     }
 
     fn poll_read<I>(&mut self, context: &mut Context<'_>, submitting: bool) -> Poll<Event<I>> {
-        let full = self.window.is_full(self.session.version());
+        let full = self.is_full();
         let reading = !submitting && !full && self.drain_until.is_none() && self.transport.has_room();
         if reading != self.reading {
             self.turn_reading(reading);
@@ -300,23 +309,11 @@ where
         self.drain_until.get_or_insert_with(|| Instant::now() + self.shared.limits.drain_timeout);
     }
 
-    fn pipeline_closed(&mut self, turned_away: Weight) {
-        let before = self.window.total();
-        self.window.retract(turned_away);
-        self.count_in_flight(before, self.window.total());
-        self.turned_away += turned_away.acks;
+    fn pipeline_closed(&mut self) {
+        self.turned_away += self.window.retract().acks;
+        self.window.show();
         self.closed = true;
         self.drain();
-    }
-
-    fn count_in_flight(&self, before: Weight, after: Weight) {
-        let difference = |before: usize, after: usize| {
-            i64::try_from(after).unwrap_or(i64::MAX) - i64::try_from(before).unwrap_or(i64::MAX)
-        };
-        if before != after {
-            self.shared.metrics.in_flight_messages.add(difference(before.messages, after.messages));
-            self.shared.metrics.in_flight_bytes.add(difference(before.bytes, after.bytes));
-        }
     }
 }
 

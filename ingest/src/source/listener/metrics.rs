@@ -2,6 +2,8 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::source::window::InFlightGauges;
+
 /// Counters and gauges of one listener; cloning shares them.
 #[derive(Debug, Clone)]
 pub struct ListenerMetrics {
@@ -11,8 +13,7 @@ pub struct ListenerMetrics {
     pub(super) disconnects: IntCounterVec,
     pub(super) accept_errors: IntCounter,
     pub(super) received_bytes: IntCounter,
-    pub(super) in_flight_messages: IntGauge,
-    pub(super) in_flight_bytes: IntGauge,
+    pub(super) in_flight: InFlightGauges,
     pub(super) read_pauses: IntCounter,
     pub(super) wills: IntCounter,
 }
@@ -23,55 +24,55 @@ impl ListenerMetrics {
     /// # Errors
     /// They are already registered there.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self {
-            connections: IntGauge::new("tidemill_listener_connections", "Connections open.")?,
-            accepted: IntCounter::new("tidemill_listener_accepted_total", "Connections accepted.")?,
-            refused: IntCounterVec::new(
-                Opts::new(
-                    "tidemill_listener_refused_total",
-                    "Connections closed before their CONNECT was accepted.",
-                ),
-                &["reason"],
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let by_reason = |name: &str, help: &str| -> prometheus::Result<IntCounterVec> {
+            let counters = IntCounterVec::new(Opts::new(name, help), &["reason"])?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok(counters)
+        };
+        Ok(Self {
+            connections: gauge("tidemill_listener_connections", "Connections open.")?,
+            accepted: counter("tidemill_listener_accepted_total", "Connections accepted.")?,
+            refused: by_reason(
+                "tidemill_listener_refused_total",
+                "Connections closed before their CONNECT was accepted.",
             )?,
-            disconnects: IntCounterVec::new(
-                Opts::new(
-                    "tidemill_listener_disconnects_total",
-                    "Accepted clients that left or were closed.",
-                ),
-                &["reason"],
+            disconnects: by_reason(
+                "tidemill_listener_disconnects_total",
+                "Accepted clients that left or were closed.",
             )?,
-            accept_errors: IntCounter::new(
+            accept_errors: counter(
                 "tidemill_listener_accept_errors_total",
                 "Failures to accept a connection, such as too many open files.",
             )?,
-            received_bytes: IntCounter::new("tidemill_listener_received_bytes_total", "Bytes read.")?,
-            in_flight_messages: IntGauge::new(
-                "tidemill_listener_in_flight_messages",
-                "Messages taken from connections and not yet settled.",
-            )?,
-            in_flight_bytes: IntGauge::new(
-                "tidemill_listener_in_flight_bytes",
-                "Bytes of the messages in flight, with a fixed cost for each.",
-            )?,
-            read_pauses: IntCounter::new(
+            received_bytes: counter("tidemill_listener_received_bytes_total", "Bytes read.")?,
+            in_flight: InFlightGauges {
+                messages: gauge(
+                    "tidemill_listener_in_flight_messages",
+                    "Messages taken from connections and not yet settled.",
+                )?,
+                bytes: gauge(
+                    "tidemill_listener_in_flight_bytes",
+                    "Bytes of the messages in flight, with a fixed cost for each.",
+                )?,
+            },
+            read_pauses: counter(
                 "tidemill_listener_read_pauses_total",
                 "Times that reading from a connection paused because it had too much in flight.",
             )?,
-            wills: IntCounter::new(
+            wills: counter(
                 "tidemill_listener_wills_not_published_total",
                 "Clients with a will that left without a goodbye.",
             )?,
-        };
-        registry.register(Box::new(metrics.connections.clone()))?;
-        registry.register(Box::new(metrics.accepted.clone()))?;
-        registry.register(Box::new(metrics.refused.clone()))?;
-        registry.register(Box::new(metrics.disconnects.clone()))?;
-        registry.register(Box::new(metrics.accept_errors.clone()))?;
-        registry.register(Box::new(metrics.received_bytes.clone()))?;
-        registry.register(Box::new(metrics.in_flight_messages.clone()))?;
-        registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
-        registry.register(Box::new(metrics.read_pauses.clone()))?;
-        registry.register(Box::new(metrics.wills.clone()))?;
-        Ok(metrics)
+        })
     }
 }

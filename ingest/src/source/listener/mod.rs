@@ -6,7 +6,7 @@
 //! first. Everything a client can make it hold is bounded (I6) by [`Limits`].
 //!
 //! A packet's way: [`transport`] (bytes) → [`frame`] (packets) → [`session`] (messages) → [`connection`] (groups to
-//! the pipeline, acknowledgements back) with [`window`] (what is in flight). [`handshake`] comes before,
+//! the pipeline, acknowledgements back) with [`super::window`] (what is in flight). [`handshake`] comes before,
 //! [`authenticate`] is the place for credentials; any byte stream is served, so TLS has its place in [`Listener`].
 //!
 //! Packets are parsed by hand: PUBLISH for speed, and the few others because the reason code of each refusal
@@ -18,10 +18,14 @@ mod config;
 mod connect;
 mod connection;
 mod control;
+#[cfg(test)]
+mod deadlines;
 mod ending;
 mod frame;
 mod handshake;
 mod metrics;
+#[cfg(test)]
+mod oracle;
 mod properties;
 mod publish;
 mod registry;
@@ -31,7 +35,6 @@ mod session;
 mod timer;
 mod transport;
 mod violation;
-mod window;
 mod wire;
 
 pub use authenticate::{AllowAll, Authenticate, Credentials, Verdict};

@@ -76,6 +76,10 @@ pub(super) struct Shared<A> {
 }
 
 impl<A> Shared<A> {
+    pub(super) fn new(limits: Limits, metrics: ListenerMetrics, authenticate: A, instance: u64) -> Self {
+        Self { limits, metrics, connections: Connections::default(), authenticate, instance }
+    }
+
     /// A client id that no client chose: unique over restarts and instances.
     pub(super) fn assigned_client_id(&self, serial: Serial) -> String {
         format!("tidemill-{:016x}-{}", self.instance, serial.0)
@@ -109,8 +113,7 @@ impl Listener {
         shutdown: impl Future<Output = ()>,
     ) -> ListenerReport {
         let Self { socket, limits, metrics, instance, address } = self;
-        let shared =
-            Arc::new(Shared { limits, metrics, connections: Connections::default(), authenticate, instance });
+        let shared = Arc::new(Shared::new(limits, metrics, authenticate, instance));
         tracing::info!(%address, "listening for MQTT");
         let mut tasks = JoinSet::new();
         let mut report = ListenerReport::default();
@@ -210,9 +213,9 @@ async fn stop<A>(shared: &Shared<A>, mut tasks: JoinSet<usize>, report: &mut Lis
 }
 
 /// A connection's number and what tells it to stop.
-struct Ticket {
-    serial: Serial,
-    stop: oneshot::Receiver<Stop>,
+pub(super) struct Ticket {
+    pub(super) serial: Serial,
+    pub(super) stop: oneshot::Receiver<Stop>,
 }
 
 /// Counts a connection as open for as long as it lives, however it ends.
@@ -230,7 +233,7 @@ impl<A> Drop for Counted<'_, A> {
 }
 
 /// One connection from its first byte to its last. Returns how many messages stayed unacknowledged.
-async fn serve<S, I, A>(stream: S, ticket: Ticket, intake: I, shared: Arc<Shared<A>>) -> usize
+pub(super) async fn serve<S, I, A>(stream: S, ticket: Ticket, intake: I, shared: Arc<Shared<A>>) -> usize
 where
     S: AsyncRead + AsyncWrite + Unpin,
     I: Intake,
