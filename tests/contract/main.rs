@@ -13,7 +13,7 @@ mod tables;
 
 use std::process::ExitCode;
 
-use backend::{Embedded, InMemory};
+use backend::{Cassandra, Embedded, InMemory};
 
 fn main() -> ExitCode {
     if let Some(code) = embedded::run_as_victim() {
@@ -23,5 +23,8 @@ fn main() -> ExitCode {
     trials.extend(cases::trials::<InMemory>());
     trials.extend(cases::trials::<Embedded>());
     trials.extend(embedded::trials());
-    tidemill_tests::real::run(trials)
+    trials.extend(cases::trials::<Cassandra>());
+    let code = tidemill_tests::real::run(trials);
+    Cassandra::release();
+    code
 }

@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::Trial;
+use tidemill_store::wide::Wide;
 use tidemill_tests::real::trial;
 use tokio::runtime::Runtime;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Opened};
 use crate::fixture::Fixture;
 
 /// A case that hangs is a failure.
@@ -32,10 +33,7 @@ macro_rules! cases {
         /// Every case on `B`.
         pub(crate) fn trials<B: Backend>() -> Vec<Trial> {
             vec![$($(trial(&format!("{}::{}", B::NAME, stringify!($case)), B::NEEDS, || {
-                run(async {
-                    let fixture = Fixture::new(B::open().await?);
-                    $module::$case(&fixture).await
-                })
+                run(B::open(), async |opened| $module::$case(&Fixture::new(opened)).await)
             }),)+)+]
         }
     };
@@ -89,7 +87,14 @@ cases! {
         random_operations_agree_with_the_model;
 }
 
-fn run(case: impl Future<Output = Result<()>>) -> Result<()> {
+/// Opens a store, in its own time, and runs a case on it.
+fn run<W: Wide>(
+    open: impl Future<Output = Result<Opened<W>>>,
+    case: impl AsyncFnOnce(Opened<W>) -> Result<()>,
+) -> Result<()> {
     let runtime = RUNTIME.as_ref().map_err(|error| anyhow::anyhow!("no runtime: {error}"))?;
-    runtime.block_on(async { tokio::time::timeout(DEADLINE, case).await }).context("the case hangs")?
+    runtime.block_on(async {
+        let opened = open.await?;
+        tokio::time::timeout(DEADLINE, case(opened)).await.context("the case hangs")?
+    })
 }
