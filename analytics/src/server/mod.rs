@@ -1,7 +1,7 @@
 //! HTTP/1.1 over TCP: accepts connections and serves a router on them, within limits (I6).
 //!
 //! A connection costs bounded memory and, without progress, bounded time: heads, idling and writing have deadlines,
-//! bodies and heads a size, connections a cap. TLS would stand between `accept` and [`guarded`]; who may ask is a
+//! bodies and heads a size, connections a cap. TLS would stand between `accept` and the guarded stream; who may ask is a
 //! layer of the router.
 
 mod connection;
