@@ -1,0 +1,147 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Span;
+
+/// IoT telemetry: MQTT in, a Cassandra-compatible store beneath, queries over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the service until it is told to stop (SIGINT, SIGTERM).
+    Run(RunArgs),
+    /// Run everything on an embedded store with a simulated fleet, and account for every message.
+    Demo(DemoArgs),
+    /// Read the configuration, report mistakes, and print what is in effect.
+    CheckConfig(ConfigArgs),
+    /// Publish the rows of a CSV file over MQTT at QoS 1; goes on where it stopped.
+    Replay(ReplayArgs),
+    /// Create, migrate or show the schema of a Cassandra-compatible store.
+    Schema(SchemaArgs),
+}
+
+/// Where configuration comes from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConfigArgs {
+    /// TOML file; environment variables such as `TIDEMILL__HTTP__BIND` are laid over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Which parts of the service this process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Takes messages and makes them durable.
+    Ingest,
+    /// Grinds segments into blocks and rollups.
+    Mill,
+    /// Answers queries.
+    Query,
+}
+
+/// `tidemill run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Parts to run, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Role::Ingest, Role::Mill, Role::Query])]
+    pub(crate) roles: Vec<Role>,
+}
+
+/// `tidemill demo`
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Simulated devices; 0 runs without them.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) devices: u32,
+    /// Messages a second, of all devices together.
+    #[arg(long, default_value_t = 1_000, value_name = "MSG_PER_S", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: u32,
+    /// Stop after this long, such as 20s; until then, or without it, Ctrl-C stops.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<Span>,
+    /// Directory of the embedded store; what it holds from an earlier run stays.
+    #[arg(long, default_value = "tidemill-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Where devices connect.
+    #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDR")]
+    pub(crate) mqtt: SocketAddr,
+    /// Where queries are answered.
+    #[arg(long, default_value = "127.0.0.1:9470", value_name = "ADDR")]
+    pub(crate) http: SocketAddr,
+}
+
+/// `tidemill replay`
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The CSV file, with a header line.
+    pub(crate) file: PathBuf,
+    /// Publish as this device.
+    #[arg(long)]
+    pub(crate) device: String,
+    /// Name of the metric, for a file with one value column; otherwise columns name their metrics.
+    #[arg(long)]
+    pub(crate) metric: Option<String>,
+    /// The column that holds the time: RFC 3339, `YYYY-MM-DD HH:MM:SS` in UTC, or Unix seconds.
+    #[arg(long, default_value = "timestamp", value_name = "COLUMN")]
+    pub(crate) time_column: String,
+    /// Columns to publish, separated by commas; all but the time column where not given.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
+    pub(crate) value_columns: Vec<String>,
+    /// The broker or listener.
+    #[arg(long, default_value = "127.0.0.1:1883", value_name = "HOST:PORT")]
+    pub(crate) broker: String,
+    /// Topic to publish to.
+    #[arg(long, default_value = "devices/{device}/telemetry")]
+    pub(crate) topic: String,
+    /// User, where the broker asks for one; the password is taken from `TIDEMILL_REPLAY_PASSWORD`.
+    #[arg(long)]
+    pub(crate) username: Option<String>,
+    /// Most rows a second; as fast as acknowledgements allow where not given.
+    #[arg(long, value_name = "ROWS_PER_S")]
+    pub(crate) rate: Option<u32>,
+    /// Start over, although an earlier replay of this file left off in the middle.
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+/// `tidemill schema`
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(subcommand)]
+    pub(crate) action: SchemaAction,
+}
+
+/// What to do with the schema.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SchemaAction {
+    /// Create what is missing and migrate what is older.
+    Apply(ConfigArgs),
+    /// Print the CQL; touches no server unless asked to.
+    Print(SchemaPrintArgs),
+    /// Tell whether the schema is there and of this version.
+    Check(ConfigArgs),
+}
+
+/// `tidemill schema print`
+#[derive(Debug, Args)]
+pub(crate) struct SchemaPrintArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The server to print for, such as cassandra-5.0, cassandra-4.1 or scylladb-6.2; `detect` asks the one
+    /// configured.
+    #[arg(long, default_value = "cassandra-5.0", value_name = "SERVER")]
+    pub(crate) server: String,
+}

@@ -1,0 +1,306 @@
+//! From what operators wrote to what the libraries take, with the rules that span several keys.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tidemill_analytics::api::ApiLimits;
+use tidemill_analytics::server::ServerLimits;
+use tidemill_ingest::config::IngestConfig;
+use tidemill_ingest::decode::{DecodeLimits, TimeUnit};
+use tidemill_ingest::policy::TimePolicy;
+use tidemill_ingest::source::listener::{Limits, ListenerConfig, bind_is_allowed};
+use tidemill_ingest::source::mqtt::MqttConfig;
+use tidemill_ingest::topic::TopicTemplates;
+use tidemill_store::layout::{BucketWidth, ShardCount};
+use tidemill_store::read::ReadLimits;
+use tidemill_store::wide::cql::{Consistency, CqlOptions, Credentials, Keyspace};
+use tidemill_store::wide::lsm::LsmOptions;
+
+use super::brokers::brokers;
+use super::raw::{
+    RawBackend, RawCassandra, RawConfig, RawConsistency, RawHttp, RawIngest, RawListener, RawQuery,
+    RawTimeUnit,
+};
+
+/// Configuration that can be acted on.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    backend: Backend,
+    first_era: FirstEra,
+    ingest: IngestConfig,
+    listener: Option<ListenerConfig>,
+    mqtt: Option<MqttConfig>,
+    reads: ReadLimits,
+    api: ApiLimits,
+    http: HttpConfig,
+    shutdown_timeout: Duration,
+}
+
+/// Which store, with its options.
+#[derive(Debug, Clone)]
+pub(crate) enum Backend {
+    /// In this process.
+    Embedded(LsmOptions),
+    /// A cluster.
+    Cassandra {
+        /// How to reach it.
+        options: Box<CqlOptions>,
+        /// Whether starting up may create or migrate its schema.
+        apply_schema: bool,
+    },
+}
+
+/// How the fleet and time are cut where nothing is installed yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FirstEra {
+    /// How many shards.
+    pub(crate) shards: ShardCount,
+    /// How wide buckets are.
+    pub(crate) bucket_width: BucketWidth,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpConfig {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// What bounds its connections.
+    pub(crate) limits: ServerLimits,
+}
+
+impl Config {
+    /// Judges `raw`; the error names the key and says what it must be.
+    pub(crate) fn check(raw: &RawConfig) -> anyhow::Result<Self> {
+        let shutdown_timeout = raw.shutdown_timeout.0;
+        let ingest = ingest(&raw.ingest)?;
+        let mqtt = brokers(&raw.ingest.mqtt, ingest.templates.subscriptions(), shutdown_timeout);
+        let listener = listener(&raw.ingest.listener, shutdown_timeout)?;
+        let packet_bytes_max = listener.as_ref().map_or(0, |listener| listener.limits.packet_bytes_max);
+        ensure!(
+            ingest.memory.in_flight_bytes_max >= 2 * packet_bytes_max,
+            "ingest.memory_bytes_max ({}) must be at least twice ingest.listener.packet_bytes_max ({packet_bytes_max})",
+            ingest.memory.in_flight_bytes_max
+        );
+        Ok(Self {
+            backend: backend(raw)?,
+            first_era: first_era(raw)?,
+            ingest,
+            listener,
+            mqtt: mqtt.context("[ingest.mqtt]")?,
+            reads: reads(&raw.query)?,
+            api: api(&raw.query)?,
+            http: http(&raw.http, shutdown_timeout)?,
+            shutdown_timeout,
+        })
+    }
+
+    /// Which store.
+    pub(crate) const fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The first era.
+    pub(crate) const fn first_era(&self) -> FirstEra {
+        self.first_era
+    }
+
+    /// The pipeline.
+    pub(crate) const fn ingest(&self) -> &IngestConfig {
+        &self.ingest
+    }
+
+    /// The brokers to consume from, where there are any.
+    pub(crate) const fn mqtt(&self) -> Option<&MqttConfig> {
+        self.mqtt.as_ref()
+    }
+
+    /// How much a query may take.
+    pub(crate) const fn reads(&self) -> ReadLimits {
+        self.reads
+    }
+
+    /// How much an answer may hold, and how many are made at once.
+    pub(crate) fn api(&self) -> ApiLimits {
+        self.api.clone()
+    }
+
+    /// The direct listener, where devices may connect.
+    pub(crate) const fn listener(&self) -> Option<&ListenerConfig> {
+        self.listener.as_ref()
+    }
+
+    /// The HTTP server.
+    pub(crate) const fn http(&self) -> &HttpConfig {
+        &self.http
+    }
+
+    /// How long a shutdown may take.
+    pub(crate) const fn shutdown_timeout(&self) -> Duration {
+        self.shutdown_timeout
+    }
+}
+
+fn backend(raw: &RawConfig) -> anyhow::Result<Backend> {
+    match raw.store.backend {
+        RawBackend::Embedded => {
+            let directory = &raw.store.embedded.directory;
+            ensure!(!directory.is_empty(), "store.embedded.directory is empty; name a directory");
+            let mut options = LsmOptions::new(directory);
+            options.cache_bytes = raw.store.embedded.cache_bytes_max;
+            Ok(Backend::Embedded(options))
+        }
+        RawBackend::Cassandra => {
+            let apply_schema = raw.store.cassandra.apply_schema;
+            Ok(Backend::Cassandra { options: Box::new(schema_options(raw)?), apply_schema })
+        }
+    }
+}
+
+/// The cluster, whichever backend is chosen.
+pub(crate) fn schema_options(raw: &RawConfig) -> anyhow::Result<CqlOptions> {
+    let mut options = cassandra(&raw.store.cassandra).context("[store.cassandra]")?;
+    options.rejects_retention = raw.store.rejects_retention.0;
+    options.check().context("[store.cassandra]")?;
+    Ok(options)
+}
+
+fn cassandra(raw: &RawCassandra) -> anyhow::Result<CqlOptions> {
+    let keyspace = Keyspace::new(&raw.keyspace)?;
+    let mut options = CqlOptions::new(raw.contact_points.clone(), keyspace, &raw.local_datacenter, 1);
+    if !raw.replication.is_empty() {
+        options.replication.clone_from(&raw.replication);
+    }
+    options.credentials = match (&raw.username, &raw.password) {
+        (Some(username), Some(password)) => {
+            Some(Credentials { username: username.clone(), password: password.clone() })
+        }
+        (None, None) => None,
+        (Some(_), None) => bail!("username is given without password"),
+        (None, Some(_)) => bail!("password is given without username"),
+    };
+    let consistency = match raw.consistency {
+        RawConsistency::LocalOne => Consistency::LocalOne,
+        RawConsistency::LocalQuorum => Consistency::LocalQuorum,
+        RawConsistency::Quorum => Consistency::Quorum,
+    };
+    options.write_consistency = consistency;
+    options.read_consistency = consistency;
+    options.connections_per_host =
+        NonZeroU16::new(raw.connections_per_host).context("connections_per_host must be at least 1")?;
+    options.in_flight_max = NonZeroU16::new(raw.in_flight_max).context("in_flight_max must be at least 1")?;
+    options.connect_timeout = raw.connect_timeout.0;
+    options.request_timeout = raw.request_timeout.0;
+    Ok(options)
+}
+
+fn first_era(raw: &RawConfig) -> anyhow::Result<FirstEra> {
+    let era = &raw.store.first_era;
+    Ok(FirstEra {
+        shards: ShardCount::new(era.shards).context("store.first_era.shards")?,
+        bucket_width: BucketWidth::new(era.bucket_width.0).context("store.first_era.bucket_width")?,
+    })
+}
+
+fn ingest(raw: &RawIngest) -> anyhow::Result<IngestConfig> {
+    let templates = TopicTemplates::new(&raw.topics).context("ingest.topics")?;
+    let mut config = IngestConfig::new(templates);
+    config.time_unit = match raw.time_unit {
+        RawTimeUnit::Seconds => TimeUnit::Seconds,
+        RawTimeUnit::Millis => TimeUnit::Milliseconds,
+        RawTimeUnit::Micros => TimeUnit::Microseconds,
+        RawTimeUnit::Nanos => TimeUnit::Nanoseconds,
+    };
+    config.times = TimePolicy { past_max: raw.past_max.0, future_max: raw.future_max.0 };
+    config.memory.in_flight_bytes_max = count("ingest.memory_bytes_max", raw.memory_bytes_max)?;
+    config.rejects.payload_bytes_max =
+        count("ingest.reject_payload_bytes_max", raw.reject_payload_bytes_max)?;
+    config.append.catalog.sources_max = count("ingest.sources_per_shard_max", raw.sources_per_shard_max)?;
+    config.decode = DecodeLimits {
+        depth_max: count("ingest.message.depth_max", raw.message.depth_max)?,
+        metrics_max: count("ingest.message.metrics_max", raw.message.metrics_max)?,
+        elements_max: count("ingest.message.points_max", raw.message.points_max)?,
+        text_bytes_max: count("ingest.message.text_bytes_max", raw.message.text_bytes_max)?,
+        ..DecodeLimits::default()
+    };
+    config.check().context("[ingest]")?;
+    Ok(config)
+}
+
+fn reads(raw: &RawQuery) -> anyhow::Result<ReadLimits> {
+    Ok(ReadLimits {
+        samples_max: count("query.samples_max", raw.samples_max)?,
+        head_bytes_max: count("query.head_bytes_max", raw.head_bytes_max)?,
+        ..ReadLimits::default()
+    })
+}
+
+fn api(raw: &RawQuery) -> anyhow::Result<ApiLimits> {
+    Ok(ApiLimits {
+        queries_max: count("query.concurrency_max", raw.concurrency_max)?,
+        query_timeout: raw.timeout.0,
+        ..ApiLimits::default()
+    })
+}
+
+fn listener(raw: &RawListener, drain_timeout: Duration) -> anyhow::Result<Option<ListenerConfig>> {
+    if !raw.enabled {
+        return Ok(None);
+    }
+    let address = bind_address("ingest.listener", &raw.bind, raw.insecure_allow_remote)?;
+    let limits = Limits {
+        connections_max: count("ingest.listener.connections_max", raw.connections_max)?,
+        packet_bytes_max: count("ingest.listener.packet_bytes_max", raw.packet_bytes_max)?,
+        in_flight_messages_max: in_flight("ingest.listener.in_flight_max", raw.in_flight_max)?,
+        in_flight_bytes_max: count("ingest.listener.in_flight_bytes_max", raw.in_flight_bytes_max)?,
+        connect_timeout: raw.connect_timeout.0,
+        idle_timeout: raw.idle_timeout.0,
+        drain_timeout,
+        ..Limits::default()
+    };
+    ensure!(
+        limits.in_flight_bytes_max >= limits.packet_bytes_max,
+        "ingest.listener.in_flight_bytes_max ({}) must be at least ingest.listener.packet_bytes_max ({})",
+        limits.in_flight_bytes_max,
+        limits.packet_bytes_max
+    );
+    Ok(Some(ListenerConfig { address, limits }))
+}
+
+fn http(raw: &RawHttp, drain_timeout: Duration) -> anyhow::Result<HttpConfig> {
+    let address = bind_address("http", &raw.bind, raw.insecure_allow_remote)?;
+    let limits = ServerLimits {
+        connections_max: count("http.connections_max", raw.connections_max)?,
+        head_timeout: raw.header_timeout.0,
+        body_bytes_max: raw.body_bytes_max,
+        drain_timeout,
+        ..ServerLimits::default()
+    };
+    Ok(HttpConfig { address, limits })
+}
+
+/// An address to listen on. Without authentication only this machine may reach it, unless said otherwise.
+fn bind_address(section: &str, text: &str, insecure_allow_remote: bool) -> anyhow::Result<SocketAddr> {
+    let address: SocketAddr = text
+        .parse()
+        .with_context(|| format!("{section}.bind {text:?} is not an address such as 127.0.0.1:9470"))?;
+    ensure!(
+        bind_is_allowed(address, insecure_allow_remote),
+        "{section}.bind {address} can be reached by other machines and there is no authentication; bind a loopback \
+         address, or set {section}.insecure_allow_remote = true where the network is trusted"
+    );
+    Ok(address)
+}
+
+/// A limit that must let something through.
+pub(super) fn count(key: &str, number: u64) -> anyhow::Result<usize> {
+    ensure!(number > 0, "{key} must be at least 1");
+    usize::try_from(number).with_context(|| format!("{key} is too large"))
+}
+
+/// A receive maximum of MQTT.
+pub(super) fn in_flight(key: &str, number: u64) -> anyhow::Result<NonZeroU16> {
+    let number = u16::try_from(number).ok().and_then(NonZeroU16::new);
+    number.with_context(|| format!("{key} must be between 1 and 65535"))
+}

@@ -1,0 +1,15 @@
+//! Configuration: TOML and environment in, checked values out.
+//!
+//! [`raw`] is what operators write, with every default a named constant; [`load`] layers the sources and refuses
+//! unknown keys; [`check`] turns it into what the libraries take, with the rules that span several keys.
+
+mod brokers;
+mod check;
+mod load;
+pub(crate) mod raw;
+mod span;
+
+pub(crate) use check::{Backend, Config, schema_options};
+pub(crate) use load::load;
+pub(crate) use raw::RawConfig;
+pub(crate) use span::Span;

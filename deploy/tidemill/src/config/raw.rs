@@ -1,0 +1,311 @@
+//! What operators write: every key, its default, and the reason for the default.
+//!
+//! Values here are only typed; [`super::check`] judges them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[allow(clippy::struct_field_names, reason = "a section of limits is made of keys that end in max")]
+        pub(crate) struct $name {
+            $($(#[$field_doc])* pub(crate) $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// The whole configuration.
+    RawConfig {
+        /// Where data is kept.
+        store: RawStore = RawStore::default(),
+        /// How messages come in.
+        ingest: RawIngest = RawIngest::default(),
+        /// How questions are answered.
+        query: RawQuery = RawQuery::default(),
+        /// The HTTP server.
+        http: RawHttp = RawHttp::default(),
+        /// What is logged.
+        log: RawLog = RawLog::default(),
+        /// How long a shutdown may take before what is left is given up unacknowledged.
+        shutdown_timeout: Span = Span::seconds(30),
+    }
+}
+
+/// Which store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawBackend {
+    /// The LSM tree in this process.
+    Embedded,
+    /// Apache Cassandra, ScyllaDB or what speaks their protocol.
+    Cassandra,
+}
+
+section! {
+    /// `[store]`
+    RawStore {
+        /// Which store holds the data.
+        backend: RawBackend = RawBackend::Embedded,
+        /// The embedded store.
+        embedded: RawEmbedded = RawEmbedded::default(),
+        /// Cassandra.
+        cassandra: RawCassandra = RawCassandra::default(),
+        /// How the fleet and time are cut, applied once at install.
+        first_era: RawEra = RawEra::default(),
+        /// How long rejects are kept.
+        rejects_retention: Span = Span::days(30),
+    }
+}
+
+section! {
+    /// `[store.embedded]`
+    RawEmbedded {
+        /// The directory that holds everything.
+        directory: String = "tidemill-data".to_owned(),
+        /// Memory for caching what was read from disk.
+        cache_bytes_max: u64 = 128 << 20,
+    }
+}
+
+/// How many replicas must take a write or answer a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawConsistency {
+    /// One replica of the local data centre. An acknowledged sample may be lost with it.
+    LocalOne,
+    /// A majority of the local data centre.
+    LocalQuorum,
+    /// A majority of all replicas: survives the loss of a data centre, at its distance.
+    Quorum,
+}
+
+section! {
+    /// `[store.cassandra]`
+    RawCassandra {
+        /// Nodes to ask first, `host:port`.
+        contact_points: Vec<String> = vec!["127.0.0.1:9042".to_owned()],
+        /// The keyspace.
+        keyspace: String = "tidemill".to_owned(),
+        /// The data centre this process runs in; only its nodes are asked. Cassandra's own default name.
+        local_datacenter: String = "datacenter1".to_owned(),
+        /// Replicas in each data centre; empty means one in the local one, for trying things out.
+        replication: BTreeMap<String, u8> = BTreeMap::new(),
+        /// User, where the cluster asks for one.
+        username: Option<String> = None,
+        /// Password; better given by environment.
+        password: Option<String> = None,
+        /// Consistency of writes and reads.
+        consistency: RawConsistency = RawConsistency::LocalQuorum,
+        /// Whether starting up may create or migrate the schema.
+        apply_schema: bool = true,
+        /// How long making one connection may take.
+        connect_timeout: Span = Span::seconds(5),
+        /// How long one request may take; longer than the servers' own limits, so that their verdict comes first.
+        request_timeout: Span = Span::seconds(6),
+        /// Connections to each node.
+        connections_per_host: u16 = 2,
+        /// Requests under way at once.
+        in_flight_max: u16 = 256,
+    }
+}
+
+section! {
+    /// `[store.first_era]`
+    RawEra {
+        /// Into how many shards devices are spread: also how many writes run at once in one ingester.
+        shards: u64 = 8,
+        /// How wide a bucket of event time is.
+        bucket_width: Span = Span::days(1),
+    }
+}
+
+/// The unit of numeric `ts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum RawTimeUnit {
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Millis,
+    /// Microseconds.
+    #[serde(rename = "us")]
+    Micros,
+    /// Nanoseconds.
+    #[serde(rename = "ns")]
+    Nanos,
+}
+
+section! {
+    /// `[ingest]`
+    RawIngest {
+        /// Topic templates; the first that matches gives tenant, device and tags.
+        topics: Vec<String> = vec!["devices/{device}/telemetry".to_owned()],
+        /// The unit of numeric `ts` in payloads.
+        time_unit: RawTimeUnit = RawTimeUnit::Millis,
+        /// How far in the past a sample may lie. Twenty years: history may be replayed, while the clock of a device
+        /// that forgot the date, which says 1970, is noticed.
+        past_max: Span = Span::days(7_305),
+        /// How far in the future a sample may lie: clocks of devices drift by minutes.
+        future_max: Span = Span::seconds(300),
+        /// Memory for messages between socket and store; when it is full, reading stops.
+        memory_bytes_max: u64 = 64 << 20,
+        /// Most bytes of a rejected payload that are kept.
+        reject_payload_bytes_max: u64 = 64 << 10,
+        /// Most sources that one ingester keeps track of in a shard.
+        sources_per_shard_max: u64 = 200_000,
+        /// Limits of one message.
+        message: RawMessage = RawMessage::default(),
+        /// Devices connect here.
+        listener: RawListener = RawListener::default(),
+        /// Brokers to consume from.
+        mqtt: RawMqtt = RawMqtt::default(),
+    }
+}
+
+section! {
+    /// `[ingest.message]`
+    RawMessage {
+        /// Nesting of objects.
+        depth_max: u64 = 8,
+        /// Metrics of one point.
+        metrics_max: u64 = 1_000,
+        /// Elements of an array of points.
+        points_max: u64 = 10_000,
+        /// Bytes of a string value.
+        text_bytes_max: u64 = 4_096,
+    }
+}
+
+section! {
+    /// `[ingest.listener]`
+    RawListener {
+        /// Whether devices may connect directly.
+        enabled: bool = true,
+        /// Where to listen.
+        bind: String = "127.0.0.1:1883".to_owned(),
+        /// Whether an address that other machines reach may be bound while there is no authentication.
+        insecure_allow_remote: bool = false,
+        /// Connections at once.
+        connections_max: u64 = 10_000,
+        /// Bytes of one packet.
+        packet_bytes_max: u64 = 256 << 10,
+        /// Unacknowledged QoS 1 messages of one connection.
+        in_flight_max: u64 = 1_000,
+        /// Unacknowledged bytes of one connection.
+        in_flight_bytes_max: u64 = 4 << 20,
+        /// How long a new connection may take to send CONNECT.
+        connect_timeout: Span = Span::seconds(10),
+        /// How long a connection with keep-alive 0 may be silent.
+        idle_timeout: Span = Span::seconds(3_600),
+    }
+}
+
+/// MQTT version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) enum RawMqttVersion {
+    /// 3.1.1.
+    #[serde(rename = "3.1.1")]
+    V311,
+    /// 5.
+    #[serde(rename = "5")]
+    V5,
+}
+
+section! {
+    /// `[ingest.mqtt]`
+    RawMqtt {
+        /// Brokers, `mqtt://host:port` or `mqtts://host:port`; all of them are consumed. Empty: none.
+        brokers: Vec<String> = Vec::new(),
+        /// Protocol version.
+        version: RawMqttVersion = RawMqttVersion::V5,
+        /// Client ids are this, a dash and a number; they must differ between ingesters and stay the same over
+        /// restarts, because the broker keeps the session by them.
+        client_id_prefix: String = "tidemill".to_owned(),
+        /// The `$share` group; empty subscribes plainly, for brokers without shared subscriptions.
+        group: String = "tidemill".to_owned(),
+        /// Connections to each broker.
+        connections: u16 = 2,
+        /// User.
+        username: Option<String> = None,
+        /// Password; better given by environment.
+        password: Option<String> = None,
+        /// PEM file of the authorities to trust; needed for `mqtts`.
+        ca_file: Option<String> = None,
+        /// PEM file of our certificate.
+        client_certificate_file: Option<String> = None,
+        /// PEM file of our key.
+        client_key_file: Option<String> = None,
+        /// How long the broker keeps the session while we are away.
+        session_expiry: Span = Span::days(4),
+        /// Keep-alive.
+        keep_alive: Span = Span::seconds(30),
+        /// Unacknowledged messages of one connection.
+        in_flight_max: u64 = 1_000,
+        /// Bytes of one packet.
+        packet_bytes_max: u64 = 1 << 20,
+    }
+}
+
+section! {
+    /// `[query]`
+    RawQuery {
+        /// Samples that one query may hold in memory.
+        samples_max: u64 = 5_000_000,
+        /// How long one query may take.
+        timeout: Span = Span::seconds(30),
+        /// Queries at once; a few more wait, the rest are told to come back.
+        concurrency_max: u64 = 16,
+        /// Memory for recent segments.
+        head_bytes_max: u64 = 256 << 20,
+    }
+}
+
+section! {
+    /// `[http]`
+    RawHttp {
+        /// Where to listen.
+        bind: String = "127.0.0.1:9470".to_owned(),
+        /// Whether an address that other machines reach may be bound while there is no authentication.
+        insecure_allow_remote: bool = false,
+        /// Connections at once.
+        connections_max: u64 = 1_024,
+        /// How long a client may take to send its headers.
+        header_timeout: Span = Span::seconds(10),
+        /// Bytes of a request's body.
+        body_bytes_max: u64 = 1 << 20,
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawLogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+section! {
+    /// `[log]`
+    RawLog {
+        /// How lines look.
+        format: RawLogFormat = RawLogFormat::Text,
+        /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,tidemill_ingest=debug`.
+        level: String = "info".to_owned(),
+    }
+}

@@ -1,0 +1,255 @@
+//! The parts of a running process: how they are put together, and in which order they end.
+//!
+//! From the store up: eras, pipeline, the sources that feed it, the HTTP server. They end the other way round but
+//! for HTTP, which stays to the last so that the end can be watched: sources stop taking and acknowledge what
+//! becomes durable, then the pipeline is drained (I1), then HTTP closes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use prometheus::Registry;
+use prometheus::process_collector::ProcessCollector;
+use tidemill_analytics::api::{ApiState, operator_router, router};
+use tidemill_analytics::server::{Drained, Server};
+use tidemill_ingest::metrics::{Accounting, IngestMetrics};
+use tidemill_ingest::pipeline::{Pipeline, PipelineParts};
+use tidemill_ingest::source::listener::{AllowAll, Listener, ListenerMetrics, ListenerReport};
+use tidemill_ingest::source::mqtt::{MqttMetrics, MqttReport, MqttSource};
+use tidemill_store::append::AppendMetrics;
+use tidemill_store::layout::{Eras, install_eras};
+use tidemill_store::read::Reader;
+use tidemill_store::wide::Wide;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::cli::Role;
+use crate::clock::{SystemClock, fresh_writer};
+use crate::commands::Outcome;
+use crate::config::Config;
+use crate::health::Health;
+
+/// Time that is kept back from the shutdown for the pipeline's own end, after its sources ended.
+const DRAIN_RESERVE: Duration = Duration::from_secs(1);
+
+/// A running process.
+pub(crate) struct Service<W> {
+    ingest: Option<Ingest>,
+    query: Option<Arc<Reader<W>>>,
+    http: Http,
+    watchdog: JoinHandle<()>,
+    shutdown_timeout: Duration,
+}
+
+/// Pipeline and sources.
+struct Ingest {
+    pipeline: Pipeline,
+    metrics: IngestMetrics,
+    listener: Option<Part<ListenerReport>>,
+    listener_address: Option<SocketAddr>,
+    mqtt: Option<Part<MqttReport>>,
+}
+
+/// The HTTP server.
+struct Http {
+    address: SocketAddr,
+    part: Part<Drained>,
+}
+
+/// A task that ends when it is told to.
+struct Part<T> {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Part<T> {
+    /// Starts what `run` makes of the future that resolves when the part shall end.
+    fn start<F: Future<Output = T> + Send + 'static>(run: impl FnOnce(StopSignal) -> F) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        Self { stop, task: tokio::spawn(run(StopSignal(stopped))) }
+    }
+
+    /// Tells the part to end and waits for its report.
+    async fn end(self) -> anyhow::Result<T> {
+        self.stop.send_replace(true);
+        Ok(self.task.await?)
+    }
+}
+
+/// Tells a part when to end.
+struct StopSignal(watch::Receiver<bool>);
+
+impl StopSignal {
+    async fn stopped(mut self) {
+        // A sender that is gone means that nobody waits for the part any more.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+impl<W: Wide> Service<W> {
+    /// Starts the parts that `roles` name on an opened store.
+    pub(crate) async fn start(
+        wide: Arc<W>,
+        config: &Config,
+        roles: &[Role],
+        registry: Registry,
+    ) -> anyhow::Result<Self> {
+        if roles.contains(&Role::Mill) {
+            tracing::debug!("the mill has nothing to do yet: reads merge segments");
+        }
+        ensure!(
+            roles.contains(&Role::Ingest) || roles.contains(&Role::Query),
+            "--roles mill alone has nothing to do in this version; add ingest or query"
+        );
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let era = config.first_era();
+        let eras = Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?);
+        let health = Health::new();
+        let reader = Arc::new(Reader::new(Arc::clone(&wide), config.reads()));
+        let http = Http::start(Arc::clone(&reader), config, roles, &registry, &health).await?;
+        let ingest = if roles.contains(&Role::Ingest) {
+            Some(Ingest::start(Arc::clone(&wide), eras, config, &registry).await?)
+        } else {
+            None
+        };
+        Ok(Self {
+            ingest,
+            query: roles.contains(&Role::Query).then_some(reader),
+            http,
+            watchdog: health.watch(wide),
+            shutdown_timeout: config.shutdown_timeout(),
+        })
+    }
+
+    /// Where devices connect, if they do.
+    pub(crate) fn mqtt_address(&self) -> Option<SocketAddr> {
+        self.ingest.as_ref().and_then(|ingest| ingest.listener_address)
+    }
+
+    /// Where HTTP is served.
+    pub(crate) const fn http_address(&self) -> SocketAddr {
+        self.http.address
+    }
+
+    /// What queries read through.
+    pub(crate) const fn reader(&self) -> Option<&Arc<Reader<W>>> {
+        self.query.as_ref()
+    }
+
+    /// What became of all messages so far.
+    pub(crate) fn accounting(&self) -> Option<Accounting> {
+        self.ingest.as_ref().map(|ingest| ingest.metrics.messages())
+    }
+
+    /// Resolves when the service can go on no more. Cancel safe.
+    pub(crate) async fn failed(&self) -> anyhow::Error {
+        match &self.ingest {
+            Some(ingest) => anyhow::Error::new(ingest.pipeline.failed().await).context("ingest cannot go on"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops in order, within the configured time.
+    pub(crate) async fn stop(self) -> Outcome {
+        let deadline = Instant::now() + self.shutdown_timeout + DRAIN_RESERVE;
+        let outcome = match self.ingest {
+            Some(ingest) => ingest.stop(deadline).await,
+            None => Outcome::Complete,
+        };
+        self.watchdog.abort();
+        match self.http.part.end().await {
+            Ok(Drained { cut: 0 }) => {}
+            Ok(Drained { cut }) => tracing::warn!(cut, "requests were cut because they did not end in time"),
+            Err(error) => tracing::error!(%error, "the HTTP server failed"),
+        }
+        outcome
+    }
+}
+
+impl Http {
+    async fn start<W: Wide>(
+        reader: Arc<Reader<W>>,
+        config: &Config,
+        roles: &[Role],
+        registry: &Registry,
+        health: &Health,
+    ) -> anyhow::Result<Self> {
+        let state = ApiState::new(reader, Arc::new(SystemClock), config.api(), registry, health.probe())?;
+        let http = config.http();
+        let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
+        let address = server.local_addr();
+        let routes = if roles.contains(&Role::Query) { router(state) } else { operator_router(state) };
+        tracing::info!(%address, "listening for HTTP");
+        Ok(Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) })
+    }
+}
+
+impl Ingest {
+    async fn start<W: Wide>(
+        wide: Arc<W>,
+        eras: Arc<Eras>,
+        config: &Config,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        ensure!(
+            config.listener().is_some() || config.mqtt().is_some(),
+            "ingest has no source: set ingest.listener.enabled = true or name ingest.mqtt.brokers"
+        );
+        let metrics = IngestMetrics::default();
+        metrics.register(registry)?;
+        let parts = PipelineParts {
+            wide,
+            eras,
+            writer: fresh_writer()?,
+            clock: Arc::new(SystemClock),
+            metrics: metrics.clone(),
+            append_metrics: AppendMetrics::register(registry)?,
+        };
+        let pipeline = Pipeline::start(parts, config.ingest().clone())?;
+        let mut ingest = Self { pipeline, metrics, listener: None, listener_address: None, mqtt: None };
+        if let Some(listener) = config.listener() {
+            let listener = Listener::bind(listener.clone(), ListenerMetrics::register(registry)?).await?;
+            ingest.listener_address = Some(listener.local_addr());
+            let intake = ingest.pipeline.intake();
+            ingest.listener = Some(Part::start(|stop| listener.run(intake, AllowAll, stop.stopped())));
+        }
+        if let Some(mqtt) = config.mqtt() {
+            let source =
+                MqttSource::new(mqtt.clone(), MqttMetrics::register(registry)?).context("[ingest.mqtt]")?;
+            let intake = ingest.pipeline.intake();
+            ingest.mqtt = Some(Part::start(|stop| source.run(intake, stop.stopped())));
+        }
+        Ok(ingest)
+    }
+
+    /// Both sources at once, then the pipeline.
+    async fn stop(self, deadline: Instant) -> Outcome {
+        let (listener, mqtt) = tokio::join!(end(self.listener), end(self.mqtt));
+        let unacknowledged = listener.map_or(0, |report| report.unacknowledged)
+            + mqtt.map_or(0, |report| report.unacknowledged);
+        let drained = self.pipeline.drain(deadline).await;
+        if unacknowledged == 0 && drained.left == 0 {
+            tracing::info!("stopped; everything that was taken is durable and acknowledged");
+            return Outcome::Complete;
+        }
+        tracing::warn!(
+            unacknowledged,
+            left = drained.left,
+            "stopped with messages left; their senders repeat them"
+        );
+        Outcome::LeftUnacknowledged
+    }
+}
+
+/// Ends a part if there is one; a part that failed has no report.
+async fn end<T: Send + 'static>(part: Option<Part<T>>) -> Option<T> {
+    match part?.end().await {
+        Ok(report) => Some(report),
+        Err(error) => {
+            tracing::error!(%error, "a source failed");
+            None
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Opening the store: the one place that knows which backends there are, and what is wrapped around them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use prometheus::Registry;
+use tidemill_store::layout::tables;
+use tidemill_store::metrics::WideMetrics;
+use tidemill_store::wide::cql::{Cql, CqlOptions, schema};
+use tidemill_store::wide::lsm::{Lsm, LsmOptions};
+use tidemill_store::wide::{Metered, Wide};
+
+/// Opens the embedded store; waits while it replays its journals.
+pub(crate) async fn open_embedded(options: LsmOptions, registry: &Registry) -> anyhow::Result<Arc<Lsm>> {
+    let registry = registry.clone();
+    let directory = options.dir.clone();
+    let open = tokio::task::spawn_blocking(move || Lsm::open(options, &tables::ALL, &registry));
+    let store = open.await?.with_context(|| format!("the embedded store in {}", directory.display()))?;
+    tracing::info!(directory = %directory.display(), "embedded store opened");
+    Ok(Arc::new(store))
+}
+
+/// Connects to a cluster, after bringing its schema up to date where that is allowed.
+pub(crate) async fn connect_cassandra(options: &CqlOptions, apply_schema: bool) -> anyhow::Result<Arc<Cql>> {
+    if apply_schema {
+        let applied = schema::apply(options).await.context("the schema could not be applied at start")?;
+        for difference in &applied.drift {
+            tracing::warn!(%difference, "the keyspace differs from configuration");
+        }
+        tracing::info!(server = %applied.server, before = ?applied.before, "schema is current");
+    }
+    let store = Cql::connect(options).await?;
+    tracing::info!(keyspace = options.keyspace.as_str(), "connected to the cluster");
+    Ok(Arc::new(store))
+}
+
+/// What every backend is wrapped in.
+pub(crate) fn decorate<W: Wide>(store: Arc<W>, registry: &Registry) -> anyhow::Result<Arc<Metered<Arc<W>>>> {
+    Ok(Arc::new(Metered::new(store, WideMetrics::register(registry)?)))
+}
