@@ -13,10 +13,13 @@ mod common;
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use axum::body::Body;
 use common::{Api, Mode, NOW, SECOND, source};
+use hyper::Request;
 use serde_json::{Value as Json, json};
-use tidemill_analytics::api::{ApiLimits, Check, RowLimit};
+use tidemill_analytics::api::{ApiLimits, Check, RowLimit, operator_router};
 use tidemill_store::model::Value;
+use tower::ServiceExt;
 
 /// Two devices: `a` with a temperature each 10 s of the last 5 minutes and one word, `b` with an integer a minute.
 fn sensors(api: &Api) {
@@ -398,6 +401,18 @@ async fn readiness_names_what_is_not_well() {
         answer.json(),
         json!({"ready": false, "checks": [{"name": "store", "ready": true}, {"name": "listener", "ready": false}]})
     );
+}
+
+#[tokio::test]
+async fn a_process_without_queries_still_shows_how_it_is() {
+    let api = Api::new();
+    for (path, status) in
+        [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/v1/latest", 404), ("/", 404)]
+    {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = operator_router(api.state.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+    }
 }
 
 #[tokio::test]

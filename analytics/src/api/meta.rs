@@ -46,13 +46,15 @@ impl Readiness {
 /// Where `/readyz` asks; must answer at once, from what is already known.
 pub type ReadinessProbe = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
-pub(super) fn routes<Q: Query>() -> Router<ApiState<Q>> {
+pub(super) fn index_routes<Q: Query>() -> Router<ApiState<Q>> {
+    Router::new().route("/", get(index)).route("/openapi.json", get(openapi))
+}
+
+pub(super) fn operator_routes<Q: Query>() -> Router<ApiState<Q>> {
     Router::new()
-        .route("/", get(index))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::<Q>))
         .route("/metrics", get(metrics::<Q>))
-        .route("/openapi.json", get(openapi))
 }
 
 const INDEX: &str = "\
@@ -104,6 +106,14 @@ pub(super) async fn not_found(uri: Uri) -> Problem {
         ProblemKind::NotFound,
         format!("there is nothing at `{shown}`.{hint} `/` lists what there is"),
     )
+}
+
+pub(super) async fn no_queries(uri: Uri) -> Problem {
+    let shown: String = uri.path().chars().take(128).collect();
+    let detail = format!(
+        "there is nothing at `{shown}`: this process answers no queries, only /healthz, /readyz and /metrics"
+    );
+    Problem::new(ProblemKind::NotFound, detail)
 }
 
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {

@@ -175,25 +175,27 @@ fn paths() -> impl Iterator<Item = &'static str> {
     ROUTES.iter().map(|route| route.path).chain(meta::PATHS)
 }
 
-/// What every process serves, whatever else it does: metrics and health.
+/// What every process serves, whatever else it does: health, readiness and metrics.
 pub fn operator_router<Q: Query>(state: ApiState<Q>) -> Router {
-    finish(meta::routes(), state)
+    finish(meta::operator_routes().fallback(meta::no_queries), state)
 }
 
-/// The routes as a service.
+/// All routes, for a process that answers queries.
 pub fn router<Q: Query>(state: ApiState<Q>) -> Router {
     let queries = Router::new()
         .route(devices::ROUTE.path, get(devices::answer::<Q>))
         .route(metric_names::ROUTE.path, get(metric_names::answer::<Q>))
         .route(latest::ROUTE.path, get(latest::answer::<Q>))
         .route(samples::ROUTE.path, get(samples::answer::<Q>))
-        .route(windows::ROUTE.path, get(windows::answer::<Q>));
-    finish(queries.merge(meta::routes()), state)
+        .route(windows::ROUTE.path, get(windows::answer::<Q>))
+        .merge(meta::index_routes())
+        .merge(meta::operator_routes())
+        .fallback(meta::not_found);
+    finish(queries, state)
 }
 
 fn finish<Q: Query>(routes: Router<ApiState<Q>>, state: ApiState<Q>) -> Router {
     routes
-        .fallback(meta::not_found)
         .method_not_allowed_fallback(meta::method_not_allowed)
         .layer(from_fn_with_state(state.clone(), observe::observe::<Q>))
         .with_state(state)
