@@ -21,7 +21,7 @@ use crate::read::Selector;
 pub struct SourceIndex(u32);
 
 impl SourceIndex {
-    pub(super) const fn new(number: u32) -> Self {
+    pub(crate) const fn new(number: u32) -> Self {
         Self(number)
     }
 

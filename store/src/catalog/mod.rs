@@ -9,13 +9,15 @@ mod index;
 mod log;
 mod selection;
 mod sets;
+mod source_set;
 
 use crate::model::SourceId;
 
 pub use entry::{Kinds, MetricEntry, MetricSet, SourceEntry};
 pub use index::{CatalogIndex, SourceIndex};
 pub use log::{CatalogFull, CatalogLimits, CatalogLog, MetricSlot, SourceSlot};
-pub use selection::{Selection, SourceSet};
+pub use selection::Selection;
+pub use source_set::{SourceSet, SourceSpan};
 
 /// Ids are hashes already: half of one is a hash.
 fn id_hash(id: SourceId) -> u64 {

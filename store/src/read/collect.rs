@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::series::{Keep, SeriesTable};
+use super::series::{Keep, SeriesTable, SourceRow};
 use super::{Excess, ReadFailure, ReadLimits, Sample};
-use crate::catalog::{CatalogIndex, Selection, SourceIndex, SourceSet};
+use crate::catalog::{CatalogIndex, Selection, SourceIndex};
 use crate::codec::segment::{Limits, MetricPosition, Segment, SegmentError};
 use crate::layout::{Place, SegmentRow};
 use crate::model::{CatalogN, Metric, TimeRange, Value};
@@ -67,24 +67,31 @@ pub(super) struct Bucket<'a> {
     pub(super) chunks: &'a [Arc<[SegmentRow]>],
 }
 
-impl Bucket<'_> {
+/// What was found in a bucket.
+#[derive(Debug)]
+pub(super) struct Collected<K> {
     /// What is kept of the wanted samples, by series.
+    pub(super) table: SeriesTable<K>,
+    /// Bytes of the bucket's segments.
+    pub(super) bytes: usize,
+}
+
+impl Bucket<'_> {
+    /// Looks into every segment that may hold samples in the wanted range.
     pub(super) fn collect<K: Keep>(
         &self,
         wanted: &Wanted,
         budget: &Budget,
-    ) -> Result<SeriesTable<K>, ReadFailure> {
-        let mut table = SeriesTable::default();
+    ) -> Result<Collected<K>, ReadFailure> {
+        let mut collected = Collected { table: SeriesTable::default(), bytes: 0 };
         for row in self.in_correction_order(wanted.range) {
-            let spent = self.add(row, wanted, &mut table).map_err(|source| ReadFailure::Segment {
-                place: self.place,
-                writer: row.writer,
-                seq: row.seq,
-                source,
+            collected.bytes += row.body.len();
+            let spent = self.add(row, wanted, &mut collected.table).map_err(|source| {
+                ReadFailure::Segment { place: self.place, writer: row.writer, seq: row.seq, source }
             })?;
             budget.spend(spent)?;
         }
-        Ok(table)
+        Ok(collected)
     }
 
     /// Segments that may hold samples in `range`: those received later override earlier ones.
@@ -105,7 +112,7 @@ impl Bucket<'_> {
         let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
         let ns = segment.sources().map(|(n, _)| n);
         let sources = self.catalog.resolve(self.place.shard, row.writer, ns);
-        let runs = wanted_runs(&segment, &sources, &wanted.selection.sources, wanted.range);
+        let runs = wanted_runs(&segment, &sources, wanted, table);
         let mut spent = Spent::default();
         if !runs.is_empty() {
             for (position, metric) in segment.metric_positions() {
@@ -121,24 +128,25 @@ impl Bucket<'_> {
 /// The points of a wanted source within the wanted range.
 #[derive(Debug)]
 struct Run {
-    source: SourceIndex,
+    row: SourceRow,
     points: Range<usize>,
 }
 
 /// A source that is not known belongs to a catalog row that no mark counted when the query read them: its segment
 /// was not acknowledged by then.
-fn wanted_runs(
+fn wanted_runs<K: Keep>(
     segment: &Segment,
     sources: &[Option<SourceIndex>],
-    selected: &SourceSet,
-    range: TimeRange,
+    wanted: &Wanted,
+    table: &mut SeriesTable<K>,
 ) -> Vec<Run> {
+    let Wanted { selection, range } = wanted;
     let run = |((_, points), source): ((CatalogN, Range<usize>), &Option<SourceIndex>)| {
-        let source = (*source).filter(|&source| selected.contains(source))?;
+        let source = (*source).filter(|&source| selection.sources.contains(source))?;
         let times = segment.times().get(points.clone()).unwrap_or_default();
         let start = points.start + times.partition_point(|&time| time < range.start());
         let end = points.start + times.partition_point(|&time| time < range.end());
-        (start < end).then_some(Run { source, points: start..end })
+        (start < end).then(|| Run { row: table.row(source), points: start..end })
     };
     segment.sources().zip(sources).filter_map(run).collect()
 }
@@ -151,17 +159,17 @@ fn add_column<K: Keep>(
     spent: &mut Spent,
 ) -> Result<(), SegmentError> {
     let hull = runs.first().map_or(0, |run| run.points.start)..runs.last().map_or(0, |run| run.points.end);
-    let column = segment.column(position, hull)?;
-    let number = table.metric(metric);
+    let values = segment.column(position, hull)?;
+    let column = table.column(metric);
     let mut runs = runs.iter().peekable();
     let mut slot = None;
-    for (point, value) in column.iter() {
+    for (point, value) in values.iter() {
         while runs.next_if(|run| run.points.end <= point).is_some() {
             slot = None;
         }
         let Some(run) = runs.peek() else { break };
         let Some(&time) = segment.times().get(point).filter(|_| run.points.start <= point) else { continue };
-        let slot = *slot.get_or_insert_with(|| table.slot(run.source, number, metric));
+        let slot = *slot.get_or_insert_with(|| table.slot(run.row, column, metric));
         if let Some(kept) = table.at(slot) {
             if K::KEEPS_ALL {
                 spent.count(&value);

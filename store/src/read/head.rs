@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hashbrown::HashMap;
-
+use super::lru::Lru;
 use crate::layout::{Place, SegmentRow};
 use crate::model::{Seq, WriterId};
 
@@ -60,79 +59,33 @@ pub(super) type Prefixes = BTreeMap<WriterId, Prefix>;
 
 /// Segments by (shard, bucket).
 #[derive(Debug)]
-pub(super) struct Head {
-    bytes_max: usize,
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    buckets: HashMap<Place, HeldBucket>,
-    /// Buckets by their last use.
-    by_use: BTreeMap<u64, Place>,
-    uses: u64,
-    bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct HeldBucket {
-    prefixes: Prefixes,
-    bytes: usize,
-    used: u64,
-}
+pub(super) struct Head(Mutex<Lru<Prefixes>>);
 
 impl Head {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, held: Mutex::default() }
+        Self(Mutex::new(Lru::new(bytes_max)))
     }
 
     /// What is held of `place`.
     pub(super) fn get(&self, place: Place) -> Prefixes {
-        let mut held = self.lock();
-        held.touch(place);
-        held.buckets.get(&place).map(|bucket| bucket.prefixes.clone()).unwrap_or_default()
+        self.lock().get(place).cloned().unwrap_or_default()
     }
 
     /// Takes in what was read of a writer at `place`, in the order of seq.
     pub(super) fn extend(&self, place: Place, writer: WriterId, rows: &[SegmentRow]) {
-        if rows.is_empty() {
-            return;
+        if !rows.is_empty() {
+            self.lock()
+                .update(place, |prefixes, bytes| bytes + prefixes.entry(writer).or_default().extend(rows));
         }
-        let mut held = self.lock();
-        let bucket = held.buckets.entry(place).or_default();
-        let bytes = bucket.prefixes.entry(writer).or_default().extend(rows);
-        bucket.bytes += bytes;
-        held.bytes += bytes;
-        held.touch(place);
-        held.evict(self.bytes_max);
     }
 
     /// How many bytes are held.
     pub(super) fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.lock().bytes()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
-    fn touch(&mut self, place: Place) {
-        let Some(bucket) = self.buckets.get_mut(&place) else { return };
-        self.by_use.remove(&bucket.used);
-        self.uses += 1;
-        bucket.used = self.uses;
-        self.by_use.insert(self.uses, place);
-    }
-
-    fn evict(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max {
-            let Some((_, place)) = self.by_use.pop_first() else { return };
-            if let Some(bucket) = self.buckets.remove(&place) {
-                self.bytes -= bucket.bytes;
-            }
-        }
+    fn lock(&self) -> MutexGuard<'_, Lru<Prefixes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,24 +149,6 @@ mod tests {
                 prop_assert_eq!(head.bytes(), bytes);
             }
         }
-    }
-
-    #[test]
-    fn the_bucket_used_longest_ago_goes_first() {
-        let head = Head::new(3 * size_bytes(&row(0)));
-        for shard in [1, 2, 3] {
-            head.extend(place(shard), writer(), &[row(0)]);
-        }
-        assert_eq!(seqs(&head, 1), [0]);
-        head.extend(place(4), writer(), &[row(0)]);
-        assert_eq!([1, 2, 3, 4].map(|shard| seqs(&head, shard).len()), [1, 0, 1, 1]);
-    }
-
-    #[test]
-    fn one_bucket_beyond_the_bound_is_not_kept_at_all() {
-        let head = Head::new(size_bytes(&row(0)));
-        head.extend(place(1), writer(), &[row(0), row(1)]);
-        assert_eq!((head.bytes(), seqs(&head, 1).len()), (0, 0));
     }
 
     #[test]

@@ -5,38 +5,43 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 
-use super::collect::{Budget, Wanted};
+use super::collect::{Budget, Collected, Wanted};
+use super::presence::SeriesSet;
 use super::reader::{Reader, names};
 use super::series::Last;
 use super::snapshot::MarkedBucket;
 use super::{Latest, ReadFailure, Sample, Selector};
-use crate::catalog::{Selection, SourceIndex, SourceSet};
+use crate::catalog::{Selection, SourceIndex};
 use crate::model::{Metric, TimeRange};
 use crate::wide::Wide;
 
-/// What was found so far.
-type Found = HashMap<(SourceIndex, Metric), Sample>;
+/// How far a query has come.
+struct Search {
+    /// Known series that are not found yet.
+    missing: SeriesSet,
+    found: HashMap<(SourceIndex, Metric), Sample>,
+    /// Bytes of the segments that it looked through.
+    bytes: usize,
+}
 
 impl<W: Wide> Reader<W> {
     /// The latest sample of each selected series, by tenant, device, tags and metric. Samples may be dated ahead of
     /// now, as far as ingest lets them.
     ///
-    /// Walks back through at most [`super::ReadLimits::latest_buckets_max`] buckets: a series that is silent for
-    /// longer is left out.
+    /// Walks back until all known series are found, but no further than [`super::ReadLimits::latest_buckets_max`] and
+    /// [`super::ReadLimits::latest_bytes_max`] say: a series that is silent for longer is left out.
     pub async fn latest(&self, selector: &Selector) -> Result<Vec<Latest>, ReadFailure> {
         let snapshot = self.snapshot(selector, TimeRange::ALL).await?;
-        let mut found = Found::new();
-        let mut missing = snapshot.selection.sources.clone();
+        let missing = self.known_series(&snapshot.selection);
+        let mut search = Search { missing, found: HashMap::new(), bytes: 0 };
         let by_time = snapshot.buckets.chunk_by(|a, b| a.place.bucket == b.place.bucket);
         for buckets in by_time.rev().take(self.limits.latest_buckets_max) {
-            if missing.is_empty() {
+            if search.missing.is_empty() || search.bytes > self.limits.latest_bytes_max {
                 break;
             }
-            let selection = Selection { sources: missing, metrics: snapshot.selection.metrics.clone() };
-            self.look_into(buckets, &selection, &mut found).await?;
-            missing = self.still_missing(&selection, &found);
+            self.look_into(buckets, &mut search).await?;
         }
-        let named = found.into_iter().filter_map(|((source, metric), sample)| {
+        let named = search.found.into_iter().filter_map(|((source, metric), sample)| {
             let source = Arc::clone(&self.catalog().entry(source)?.source);
             Some(Latest { source, metric, sample })
         });
@@ -45,39 +50,72 @@ impl<W: Wide> Reader<W> {
         Ok(named)
     }
 
-    /// Looks for the latest samples of `selection` in the buckets of one span of time.
-    async fn look_into(
-        &self,
-        buckets: &[MarkedBucket],
-        selection: &Selection,
-        found: &mut Found,
-    ) -> Result<(), ReadFailure> {
-        let wanted = Wanted { selection: Arc::new(selection.clone()), range: TimeRange::ALL };
+    /// Looks for what is missing in the buckets of one span of time.
+    async fn look_into(&self, buckets: &[MarkedBucket], search: &mut Search) -> Result<(), ReadFailure> {
         let budget = Arc::new(Budget::new(self.limits));
-        let mut tables = stream::iter(buckets.to_vec())
-            .map(|bucket| self.collect::<Last>(bucket, wanted.clone(), Arc::clone(&budget)))
+        let mut looks = stream::iter(buckets.to_vec())
+            .map(|bucket| self.look(bucket, &search.missing, &budget))
             .buffer_unordered(self.limits.buckets_in_flight_max);
-        while let Some(table) = tables.try_next().await? {
+        let mut last = Vec::new();
+        while let Some(collected) = looks.try_next().await? {
+            last.extend(collected);
+        }
+        drop(looks);
+        for Collected { table, bytes } in last {
+            search.bytes += bytes;
             for (source, metric, last) in table.into_series() {
-                // What is there already comes from a later bucket.
                 if let Some(sample) = last.0 {
-                    found.entry((source, metric)).or_insert(sample);
+                    search.find(source, metric, sample);
                 }
             }
         }
         Ok(())
     }
 
-    /// Of the sources of `selection`, those with a selected metric that is not found.
-    fn still_missing(&self, selection: &Selection, found: &Found) -> SourceSet {
-        let mut missing = SourceSet::default();
+    /// The latest samples of one bucket; `None` where it is known to hold none of `missing`.
+    async fn look(
+        &self,
+        bucket: MarkedBucket,
+        missing: &SeriesSet,
+        budget: &Arc<Budget>,
+    ) -> Result<Option<Collected<Last>>, ReadFailure> {
+        let sources = self.presence.narrow(&bucket, missing);
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let selection = Arc::new(Selection { sources, metrics: missing.keys().cloned().collect() });
+        let wanted = Wanted { selection: Arc::clone(&selection), range: TimeRange::ALL };
+        let collected = self.collect::<Last>(bucket.clone(), wanted, Arc::clone(budget)).await?;
+        self.presence.learn(&bucket, (missing, &selection.sources), collected.table.names());
+        Ok(Some(collected))
+    }
+
+    /// The series that a selection means, as far as they are known.
+    fn known_series(&self, selection: &Selection) -> SeriesSet {
+        let mut series = SeriesSet::new();
         for source in selection.sources.iter() {
             let Some(entry) = self.catalog().entry(source) else { continue };
-            let mut wanted = entry.metrics.iter().filter(|entry| selection.wants(entry.metric.as_str()));
-            if wanted.any(|entry| !found.contains_key(&(source, entry.metric.clone()))) {
-                missing.insert(source);
+            for metric in entry.metrics.iter().map(|entry| &entry.metric) {
+                if let Some(sources) = series.get_mut(metric) {
+                    sources.insert(source);
+                } else if selection.wants(metric.as_str()) {
+                    series.entry(metric.clone()).or_default().insert(source);
+                }
             }
         }
-        missing
+        series
+    }
+}
+
+impl Search {
+    /// What was found already comes from a later bucket and stays.
+    fn find(&mut self, source: SourceIndex, metric: Metric, sample: Sample) {
+        if let Some(missing) = self.missing.get_mut(&metric) {
+            missing.remove(source);
+            if missing.is_empty() {
+                self.missing.remove(&metric);
+            }
+        }
+        self.found.entry((source, metric)).or_insert(sample);
     }
 }

@@ -17,12 +17,16 @@ pub struct ReadLimits {
     pub bucket_bytes_max: usize,
     /// Most buckets of time that a query for the latest samples walks back through, counting those with data.
     pub latest_buckets_max: usize,
+    /// Most bytes of segments that such a query looks through before it looks back no further.
+    pub latest_bytes_max: usize,
     /// Most reads of marks and catalog rows of a query in flight at once.
     pub reads_in_flight_max: usize,
     /// Most (shard, bucket) pairs of a query fetched and decoded at once.
     pub buckets_in_flight_max: usize,
     /// Bytes of segments that are kept for the next query.
     pub head_bytes_max: usize,
+    /// Bytes of what is remembered of where silent sources are not.
+    pub presence_bytes_max: usize,
     /// After which time the eras are read again. Far below the time by which a new era is announced before it
     /// starts, so that no reader is surprised by it.
     pub eras_age_max: Duration,
@@ -40,9 +44,11 @@ impl Default for ReadLimits {
             // Four times what the bucket width is chosen for.
             bucket_bytes_max: 256 * MIB,
             latest_buckets_max: 1_000,
+            latest_bytes_max: 512 * MIB,
             reads_in_flight_max: 16,
             buckets_in_flight_max: 4,
             head_bytes_max: 256 * MIB,
+            presence_bytes_max: 32 * MIB,
             eras_age_max: Duration::from_secs(30),
         }
     }

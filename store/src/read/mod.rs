@@ -12,6 +12,8 @@ mod fetch;
 mod head;
 mod latest;
 mod limits;
+mod lru;
+mod presence;
 mod reader;
 mod scope;
 mod series;
@@ -69,3 +71,6 @@ pub struct Latest {
     /// The sample.
     pub sample: Sample,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-use super::collect::{Bucket, Budget, Wanted};
+use super::collect::{Bucket, Budget, Collected, Wanted};
 use super::eras::KnownEras;
 use super::fetch::{Fetched, fetch};
 use super::head::Head;
+use super::presence::Presence;
 use super::scope::scopes;
-use super::series::{All, Keep, SeriesTable};
+use super::series::{All, Keep};
 use super::snapshot::{MarkedBucket, Snapshot, Snapshots};
 use super::{Excess, ReadFailure, ReadLimits, Sample, Selector, Series};
 use crate::catalog::{CatalogIndex, SourceEntry, SourceIndex};
@@ -29,6 +31,7 @@ pub struct Reader<W> {
     eras: KnownEras,
     snapshots: Snapshots<W>,
     head: Head,
+    pub(super) presence: Presence,
 }
 
 impl<W: Wide> Reader<W> {
@@ -38,6 +41,7 @@ impl<W: Wide> Reader<W> {
             eras: KnownEras::new(limits.eras_age_max),
             snapshots: Snapshots::new(Arc::clone(&wide), limits),
             head: Head::new(limits.head_bytes_max),
+            presence: Presence::new(limits.presence_bytes_max),
             wide,
             limits,
         }
@@ -62,16 +66,21 @@ impl<W: Wide> Reader<W> {
         let wanted = Wanted { selection: snapshot.selection, range };
         let budget = Arc::new(Budget::new(self.limits));
         // In the order of time, so that a series grows at its end.
-        let mut tables = stream::iter(snapshot.buckets)
+        let mut buckets = stream::iter(snapshot.buckets)
             .map(|bucket| self.collect::<All>(bucket, wanted.clone(), Arc::clone(&budget)))
             .buffered(self.limits.buckets_in_flight_max);
         let mut series: HashMap<(SourceIndex, Metric), Vec<Sample>> = HashMap::new();
-        while let Some(table) = tables.try_next().await? {
-            for (source, metric, all) in table.into_series() {
-                series.entry((source, metric)).or_default().extend(all.settle());
+        while let Some(collected) = buckets.try_next().await? {
+            for (source, metric, all) in collected.table.into_series() {
+                match series.entry((source, metric)) {
+                    Entry::Occupied(mut entry) => entry.get_mut().extend(all.settle()),
+                    Entry::Vacant(entry) => {
+                        entry.insert(all.settle());
+                    }
+                }
             }
         }
-        drop(tables);
+        drop(buckets);
         let named = series.into_iter().filter_map(|((source, metric), samples)| {
             let source = Arc::clone(&self.catalog().entry(source)?.source);
             Some(Series { source, metric, samples })
@@ -126,13 +135,13 @@ impl<W: Wide> Reader<W> {
         self.snapshots.take(scopes(&eras, selector, range), selector).await
     }
 
-    /// What is kept of the wanted samples of one bucket.
+    /// What one bucket holds of what is wanted.
     pub(super) async fn collect<K: Keep + Send + 'static>(
         &self,
         bucket: MarkedBucket,
         wanted: Wanted,
         budget: Arc<Budget>,
-    ) -> Result<SeriesTable<K>, ReadFailure> {
+    ) -> Result<Collected<K>, ReadFailure> {
         let Fetched { chunks, bytes } =
             fetch(&*self.wide, &self.head, &bucket, self.limits.bucket_bytes_max).await?;
         let (catalog, place) = (Arc::clone(self.catalog()), bucket.place);
@@ -141,7 +150,7 @@ impl<W: Wide> Reader<W> {
             return job();
         }
         match tokio::task::spawn_blocking(job).await {
-            Ok(table) => table,
+            Ok(collected) => collected,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_cancelled) => Err(ReadFailure::Ending),

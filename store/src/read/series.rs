@@ -6,6 +6,14 @@ use super::Sample;
 use crate::catalog::SourceIndex;
 use crate::model::Metric;
 
+/// A source in a [`SeriesTable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceRow(usize);
+
+/// A metric in a [`SeriesTable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MetricColumn(usize);
+
 /// Where the samples of a series are put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
@@ -63,44 +71,63 @@ impl Keep for Last {
     }
 }
 
-/// What is kept, by series.
+/// What is kept, by series. Found without hashing once its source and its metric are: most segments hold few
+/// samples of each series.
 #[derive(Debug)]
 pub(super) struct SeriesTable<K> {
-    slots: HashMap<(SourceIndex, u32), usize>,
-    metrics: HashMap<Metric, u32>,
+    rows: HashMap<SourceIndex, SourceRow>,
+    columns: HashMap<Metric, MetricColumn>,
+    slots: Vec<(SourceIndex, Vec<Option<Slot>>)>,
     kept: Vec<(SourceIndex, Metric, K)>,
 }
 
 impl<K> Default for SeriesTable<K> {
     fn default() -> Self {
-        Self { slots: HashMap::new(), metrics: HashMap::new(), kept: Vec::new() }
+        Self { rows: HashMap::new(), columns: HashMap::new(), slots: Vec::new(), kept: Vec::new() }
     }
 }
 
 impl<K: Keep> SeriesTable<K> {
-    /// A number for `metric`, the same for the same name.
-    pub(super) fn metric(&mut self, metric: &Metric) -> u32 {
-        if let Some(&number) = self.metrics.get(metric) {
-            return number;
-        }
-        let number = u32::try_from(self.metrics.len()).unwrap_or(u32::MAX);
-        self.metrics.insert(metric.clone(), number);
-        number
+    /// The row of `source`.
+    pub(super) fn row(&mut self, source: SourceIndex) -> SourceRow {
+        *self.rows.entry(source).or_insert_with(|| {
+            self.slots.push((source, Vec::new()));
+            SourceRow(self.slots.len() - 1)
+        })
     }
 
-    /// The slot of a series; `number` is that of `metric`.
-    pub(super) fn slot(&mut self, source: SourceIndex, number: u32, metric: &Metric) -> Slot {
-        let next = self.kept.len();
-        let at = *self.slots.entry((source, number)).or_insert(next);
-        if at == next {
-            self.kept.push((source, metric.clone(), K::default()));
+    /// The column of `metric`.
+    pub(super) fn column(&mut self, metric: &Metric) -> MetricColumn {
+        if let Some(&column) = self.columns.get(metric) {
+            return column;
         }
-        Slot(at)
+        let column = MetricColumn(self.columns.len());
+        self.columns.insert(metric.clone(), column);
+        column
+    }
+
+    /// The slot of the series at `row` and `column`, which is that of `metric`.
+    pub(super) fn slot(&mut self, row: SourceRow, column: MetricColumn, metric: &Metric) -> Slot {
+        let next = Slot(self.kept.len());
+        let Some((source, slots)) = self.slots.get_mut(row.0) else { return next };
+        if slots.len() <= column.0 {
+            slots.resize(column.0 + 1, None);
+        }
+        let Some(slot) = slots.get_mut(column.0) else { return next };
+        *slot.get_or_insert_with(|| {
+            self.kept.push((*source, metric.clone(), K::default()));
+            next
+        })
     }
 
     /// What the slot keeps.
     pub(super) fn at(&mut self, slot: Slot) -> Option<&mut K> {
         self.kept.get_mut(slot.0).map(|(_, _, kept)| kept)
+    }
+
+    /// The names of all series, in no order that means anything.
+    pub(super) fn names(&self) -> impl Iterator<Item = (SourceIndex, &Metric)> {
+        self.kept.iter().map(|(source, metric, _)| (*source, metric))
     }
 
     /// All series, in no order that means anything.

@@ -12,8 +12,8 @@ use super::scope::Scope;
 use super::{Excess, ReadFailure, ReadLimits, Selector};
 use crate::catalog::{CatalogIndex, Selection};
 use crate::layout::tables::{CATALOG, MARKS};
-use crate::layout::{Bucket, CatalogRow, Era, MarkRow, Place};
-use crate::model::{CatalogN, Shard, WriterId};
+use crate::layout::{Bucket, CatalogRow, Era, MarkRow, MarkState, Place};
+use crate::model::{CatalogN, Seq, Shard, WriterId};
 use crate::wide::{Row, Scan, Wide};
 
 /// Rows of the catalog in a page; they are small.
@@ -29,6 +29,17 @@ pub(super) struct MarkedBucket {
     pub(super) era: Era,
     pub(super) place: Place,
     pub(super) marks: Vec<MarkRow>,
+}
+
+impl MarkedBucket {
+    /// How far each writer went, where none of them goes on.
+    pub(super) fn closed_through(&self) -> Option<BTreeMap<WriterId, Seq>> {
+        let closed = self.marks.iter().map(|mark| match mark.state {
+            MarkState::Open => None,
+            MarkState::Closed(through) => Some((mark.writer, through)),
+        });
+        closed.collect()
+    }
 }
 
 /// What a query goes by.

@@ -39,16 +39,22 @@ async fn insist<T>(mut ask: impl AsyncFnMut() -> Result<T, ReadFailure>) -> T {
     }
 }
 
-async fn read_while_written(mut world: World, mut writers: Vec<JoinHandle<()>>) -> World {
+async fn read_while_written(mut world: World, writers: Vec<JoinHandle<()>>) -> World {
     let reader = world.reader();
-    while !writers.is_empty() {
+    while !writers.iter().all(JoinHandle::is_finished) {
         let (selector, range) = world.query();
         let acked = world.model.lock().unwrap().acked();
         let answer = insist(async || reader.samples(&selector, range).await).await;
         let mistakes = world.model.lock().unwrap().mistakes(&acked, &answer, &selector, range);
         assert_eq!(mistakes, Vec::<String>::new());
+        let acked = world.model.lock().unwrap().acked();
+        let latest = insist(async || reader.latest(&selector).await).await;
+        let mistakes = world.model.lock().unwrap().latest_mistakes(&acked, &latest, &selector);
+        assert_eq!(mistakes, Vec::<String>::new());
         tokio::time::sleep(Duration::from_millis(world.random.below(50))).await;
-        writers.retain(|writer| !writer.is_finished());
+    }
+    for writer in writers {
+        writer.await.unwrap();
     }
     world
 }

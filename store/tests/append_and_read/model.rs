@@ -94,6 +94,36 @@ impl Model {
     }
 }
 
+impl Model {
+    /// What an answer with the latest samples does wrong, asked for when `acked` was acknowledged.
+    pub(crate) fn latest_mistakes(
+        &self,
+        acked: &Fold,
+        answer: &[Latest],
+        selector: &Selector,
+    ) -> Vec<String> {
+        let answered: BTreeMap<SeriesName, Sample> =
+            named_latest(answer).into_iter().map(|(name, samples)| (name, samples[0].clone())).collect();
+        let mut mistakes = Vec::new();
+        for ((series, time), (order, _)) in acked {
+            match answered.get(series) {
+                _ if !selects(selector, series) => {}
+                None => mistakes.push(format!("lost: {series:?}")),
+                Some(sample) if sample.time < *time => {
+                    mistakes.push(format!("older than {time:?}: {series:?} {sample:?}"));
+                }
+                Some(sample) => {
+                    let least = (sample.time == *time).then_some(*order);
+                    if !self.was_sent(series, sample, least) {
+                        mistakes.push(format!("not the last: {series:?} {sample:?}"));
+                    }
+                }
+            }
+        }
+        mistakes
+    }
+}
+
 /// What a reader that knows everything answers.
 pub(crate) fn expected(fold: &Fold, selector: &Selector, range: TimeRange) -> Vec<(SeriesName, Vec<Sample>)> {
     let mut series: BTreeMap<SeriesName, Vec<Sample>> = BTreeMap::new();

@@ -1,0 +1,142 @@
+//! What a message costs between its decoded points and its answer, on the store in memory: planning (segments
+//! encoded), and reading back cold, warm, one device of many, and the latest of all.
+//!
+//! Prints a table; judges nothing. `cargo bench -p tidemill-store --bench append_and_read`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and fails when it cannot go on"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_store::append::{AppendLimits, AppendMetrics, Executor, RetryPolicy, ShardAppender};
+use tidemill_store::layout::{BucketWidth, Eras, ShardCount, install_eras};
+use tidemill_store::model::{
+    Device, Metric, Points, Shard, Source, Tags, Tenant, TimeRange, Timestamp, Value, WriterId,
+};
+use tidemill_store::read::{ReadLimits, Reader, Selector};
+use tidemill_store::wide::Memory;
+use tokio::time::Instant;
+
+const DEVICES: usize = 2_000;
+const METRICS: [&str; 5] = ["temperature", "humidity", "pressure", "voltage", "state"];
+/// Seconds between the messages of a device.
+const STEP: u64 = 10;
+
+fn sources() -> Vec<Arc<Source>> {
+    let device = |n| Device::new(&format!("device-{n:06}")).unwrap();
+    let source = |n| Source::new(Tenant::new("default").unwrap(), device(n), Tags::default());
+    (0..DEVICES).map(|n| Arc::new(source(n))).collect()
+}
+
+/// Messages of 5 samples each, round after round of all devices.
+fn batches(sources: &[Arc<Source>], messages: usize, per_batch: usize) -> Vec<Points> {
+    let names = METRICS.map(|name| Metric::new(name).unwrap());
+    let all: Vec<usize> = (0..messages).collect();
+    let batch = |numbers: &[usize]| {
+        let mut points = Points::default();
+        let metrics = names.clone().map(|name| points.metric(name));
+        for &n in numbers {
+            let source = sources.get(n % DEVICES).map(|source| points.source(source)).unwrap();
+            let round = u64::try_from(n / DEVICES).unwrap();
+            let wave = f64::from(u32::try_from((n * 7) % 1000).unwrap()) / 10.0;
+            for (metric, base) in metrics.iter().take(4).zip([0.0, 40.0, 1000.0, 3.0]) {
+                points.value(*metric, Value::F64(base + wave));
+            }
+            points.value(metrics[4], Value::I64(i64::try_from(n % 3).unwrap()));
+            points.finish_point(source, Timestamp::EPOCH.saturating_add(Duration::from_secs(round * STEP)));
+        }
+        points
+    };
+    all.chunks(per_batch).map(batch).collect()
+}
+
+fn appender(eras: &Arc<Eras>, writer: u64) -> ShardAppender {
+    ShardAppender::new(
+        Shard::new(0),
+        WriterId::from_random(writer),
+        Arc::clone(eras),
+        AppendLimits::default(),
+    )
+}
+
+/// Processor time of all threads so far: other work on the machine does not count. Linux only.
+fn processor_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let of = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        stat.split(' ')
+            .next()
+            .and_then(|nanos| nanos.parse().ok())
+            .map_or(Duration::ZERO, Duration::from_nanos)
+    };
+    tasks.filter_map(Result::ok).map(of).sum()
+}
+
+/// Processor time and bytes for all batches but the first `warm_up`, in which all sources are announced.
+async fn append(eras: &Arc<Eras>, wide: &Memory, batches: &[Points], warm_up: usize) -> (Duration, usize) {
+    let metrics = AppendMetrics::register(&prometheus::Registry::new()).unwrap();
+    let executor = Executor::new(Arc::new(wide.clone()), RetryPolicy::default(), metrics);
+    let mut appender = appender(eras, 1);
+    let (mut start, mut bytes) = (processor_time(), 0);
+    for (at, batch) in batches.iter().enumerate() {
+        if at == warm_up {
+            (start, bytes) = (processor_time(), 0);
+        }
+        let mut plan = appender.plan([batch], Timestamp::EPOCH, Instant::now().into_std());
+        bytes += executor.execute(&mut plan).await.unwrap().bytes;
+    }
+    (processor_time().saturating_sub(start), bytes)
+}
+
+async fn timed<T>(name: &str, samples: usize, work: impl Future<Output = T>) -> T {
+    let start = processor_time();
+    let result = work.await;
+    let spent = processor_time().saturating_sub(start).as_secs_f64();
+    let rate = f64::from(u32::try_from(samples).unwrap()) / spent / 1e6;
+    println!("{name:<44} {:>10.2} ms of processor time {rate:>8.2} M samples/s", spent * 1e3);
+    result
+}
+
+async fn run() {
+    let width = BucketWidth::new(Duration::from_hours(1)).unwrap();
+    let sources = sources();
+    for per_batch in [1, 20, 100, 500, 1000] {
+        let wide = Memory::new();
+        let eras = Arc::new(install_eras(&wide, ShardCount::new(1).unwrap(), width).await.unwrap());
+        let messages = (per_batch * 2_000).clamp(DEVICES * 4, 200_000);
+        let batches = batches(&sources, messages, per_batch);
+        let warm_up = DEVICES / per_batch;
+        let (spent, bytes) = append(&eras, &wide, &batches, warm_up).await;
+        let counted = f64::from(u32::try_from(messages - warm_up * per_batch).unwrap());
+        let (each, size) =
+            (spent.as_secs_f64() * 1e9 / counted, f64::from(u32::try_from(bytes).unwrap()) / counted);
+        println!(
+            "{per_batch:>4} messages of 5 samples a batch: {each:>7.0} ns and {size:>6.1} bytes a message"
+        );
+    }
+    let wide = Memory::new();
+    let eras = Arc::new(install_eras(&wide, ShardCount::new(1).unwrap(), width).await.unwrap());
+    let messages = 200_000;
+    append(&eras, &wide, &batches(&sources, messages, 500), 0).await;
+    let reader = Reader::new(Arc::new(wide), ReadLimits::default());
+    let (all, samples) = (Selector::default(), messages * METRICS.len());
+    let one = Selector {
+        tenant: Some(Tenant::new("default").unwrap()),
+        devices: vec![Device::new("device-000777").unwrap()],
+        ..Selector::default()
+    };
+    let of_one = samples / DEVICES;
+    timed("samples of all, cold", samples, reader.samples(&all, TimeRange::ALL)).await.unwrap();
+    timed("samples of all, warm", samples, reader.samples(&all, TimeRange::ALL)).await.unwrap();
+    timed("samples of one device, warm", of_one, reader.samples(&one, TimeRange::ALL)).await.unwrap();
+    timed("latest of all, warm", samples, reader.latest(&all)).await.unwrap();
+    timed("latest of one device, warm", of_one, reader.latest(&one)).await.unwrap();
+    timed("sources, warm", DEVICES, reader.sources(&all)).await.unwrap();
+}
+
+fn main() {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run());
+}

@@ -1,0 +1,208 @@
+//! The reader at its limits, and over rows that no writer wrote. What it answers in general is tested against a model
+//! in `tests/append_and_read`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::*;
+use crate::append::{AppendLimits, AppendMetrics, Executor, RetryPolicy, ShardAppender};
+use crate::layout::tables::{MARKS, SEGMENTS};
+use crate::layout::{Bucket, BucketWidth, MarkRow, MarkState, Place, SegmentRow, ShardCount, install_eras};
+use crate::model::{CatalogN, Points, Seq, Shard, Tags, TimeRange, WriterId};
+use crate::wide::{Faults, Faulty, Memory, Wide, WriteTime};
+
+const SHARD: Shard = Shard::new(0);
+
+fn seconds(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000).unwrap()
+}
+
+fn range(start: i64, end: i64) -> TimeRange {
+    TimeRange::new(seconds(start), seconds(end)).unwrap()
+}
+
+fn source(device: &str) -> Arc<Source> {
+    Arc::new(Source::new(Tenant::new("t").unwrap(), Device::new(device).unwrap(), Tags::default()))
+}
+
+/// A store with one shard and buckets of an hour, in which each device has `points` samples of metric `x`, ten a
+/// second, of values that no codec makes small.
+async fn store(devices: &[&str], points: u64) -> Memory {
+    let wide = Memory::new();
+    let mut batch = Points::default();
+    let metric = batch.metric(Metric::new("x").unwrap());
+    for n in 0..points {
+        for device in devices {
+            let source = batch.source(&source(device));
+            batch.value(metric, Value::F64(f64::from_bits(xxh3_64(&n.to_le_bytes()))));
+            batch.finish_point(source, Timestamp::EPOCH.saturating_add(Duration::from_millis(n * 100)));
+        }
+    }
+    append(&wide, &batch, writer()).await;
+    wide
+}
+
+async fn append(wide: &Memory, batch: &Points, writer: WriterId) {
+    let width = BucketWidth::new(Duration::from_hours(1)).unwrap();
+    let eras = install_eras(wide, ShardCount::new(1).unwrap(), width).await.unwrap();
+    let mut appender = ShardAppender::new(SHARD, writer, Arc::new(eras), AppendLimits::default());
+    let mut plan = appender.plan([batch], seconds(1), tokio::time::Instant::now().into_std());
+    let metrics = AppendMetrics::register(&prometheus::Registry::new()).unwrap();
+    let executor = Executor::new(Arc::new(wide.clone()), RetryPolicy::default(), metrics);
+    executor.execute(&mut plan).await.unwrap();
+}
+
+fn writer() -> WriterId {
+    WriterId::from_random(2)
+}
+
+fn reader(wide: &Memory, limits: ReadLimits) -> Reader<Memory> {
+    Reader::new(Arc::new(wide.clone()), limits)
+}
+
+fn all() -> Selector {
+    Selector::default()
+}
+
+fn of(device: &str) -> Selector {
+    Selector { devices: vec![Device::new(device).unwrap()], ..Selector::default() }
+}
+
+fn excess<T>(result: &Result<T, ReadFailure>) -> Option<(Excess, usize)> {
+    match result {
+        Err(ReadFailure::TooLarge { what, limit }) => Some((*what, *limit)),
+        Err(_) | Ok(_) => None,
+    }
+}
+
+#[tokio::test]
+async fn a_large_bucket_has_the_same_answer_as_its_parts() {
+    let wide = store(&["a"], 36_000).await;
+    let reader = reader(&wide, ReadLimits::default());
+    let series = reader.samples(&all(), range(0, 3_600)).await.unwrap();
+    assert_eq!((series.len(), series[0].samples.len()), (1, 36_000));
+    assert!(reader.head_bytes() > 64 * 1024, "{} bytes are decoded in place", reader.head_bytes());
+    let parts = [range(0, 7), range(7, 3_000), range(3_000, 3_600)];
+    let mut samples = Vec::new();
+    for part in parts {
+        samples.extend(reader.samples(&all(), part).await.unwrap().remove(0).samples);
+    }
+    assert_eq!(samples, series[0].samples);
+}
+
+#[tokio::test]
+async fn a_query_that_passes_a_limit_says_which() {
+    let wide = store(&["a", "b"], 1_000).await;
+    let limits = ReadLimits::default();
+    let samples = |limits| {
+        let reader = reader(&wide, limits);
+        async move { (excess(&reader.samples(&all(), range(0, 99)).await), reader) }
+    };
+    let (passed, reader) = samples(ReadLimits { samples_max: 1_500, ..limits }).await;
+    assert_eq!(passed, Some((Excess::Samples, 1_500)));
+    assert_eq!(reader.samples(&of("a"), range(0, 99)).await.unwrap().len(), 1, "one device is within it");
+    assert_eq!(reader.latest(&all()).await.unwrap().len(), 2, "what is not kept does not count");
+    assert_eq!(samples(ReadLimits { bytes_max: 1_500, ..limits }).await.0, Some((Excess::Bytes, 1_500)));
+    assert_eq!(samples(ReadLimits { marks_max: 0, ..limits }).await.0, Some((Excess::Marks, 0)));
+    let bucket = ReadLimits { bucket_bytes_max: 99, ..limits };
+    assert_eq!(samples(bucket).await.0, Some((Excess::BucketBytes, 99)));
+    let few = self::reader(&wide, ReadLimits { sources_max: 1, ..limits });
+    assert_eq!(excess(&few.sources(&all()).await), Some((Excess::Sources, 1)));
+    assert_eq!(few.sources(&of("b")).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_latest_samples_are_looked_for_only_so_far_back() {
+    let wide = store(&["a"], 3 * 36_000).await;
+    let mut batch = Points::default();
+    let (source, metric) = (batch.source(&source("b")), batch.metric(Metric::new("x").unwrap()));
+    for hour in [0, 30] {
+        batch.value(metric, Value::I64(hour));
+        batch.finish_point(source, seconds(hour * 3600));
+    }
+    append(&wide, &batch, WriterId::from_random(4)).await;
+    let limits = ReadLimits::default();
+    let found = |limits| {
+        let reader = reader(&wide, limits);
+        async move { reader.latest(&all()).await.unwrap().iter().map(|l| l.sample.time).collect::<Vec<_>>() }
+    };
+    let last_of_a = Timestamp::from_millis((3 * 36_000 - 1) * 100).unwrap();
+    assert_eq!(found(limits).await, [last_of_a, seconds(30 * 3600)]);
+    assert_eq!(found(ReadLimits { latest_buckets_max: 1, ..limits }).await, [seconds(30 * 3600)]);
+    assert_eq!(found(ReadLimits { latest_bytes_max: 0, ..limits }).await, [seconds(30 * 3600)]);
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_decoded_fails_the_query_and_says_where_it_is() {
+    let wide = store(&["a"], 10).await;
+    let place = Place {
+        shard: SHARD,
+        bucket: Bucket::at(seconds(0), BucketWidth::new(Duration::from_hours(1)).unwrap()),
+    };
+    let broken = SegmentRow {
+        writer: writer(),
+        seq: Seq::new(1),
+        received_at: seconds(1),
+        catalog: CatalogN::new(1),
+        samples: 1,
+        min_time: seconds(0),
+        max_time: seconds(0),
+        body: Bytes::from_static(b"not a segment"),
+    };
+    let rows = [broken.to_row()];
+    wide.put(&SEGMENTS, &SegmentRow::partition(place), &rows, WriteTime::from_micros(1)).await.unwrap();
+    let reader = reader(&wide, ReadLimits::default());
+    let failure = reader.samples(&all(), range(0, 9)).await.unwrap_err();
+    assert!(matches!(failure, ReadFailure::Segment { seq, .. } if seq == Seq::new(1)), "{failure:?}");
+    assert!(!failure.is_transient());
+    assert_eq!(
+        reader.samples(&all(), range(9, 10)).await.unwrap(),
+        [],
+        "outside of its times nothing is wrong"
+    );
+}
+
+#[tokio::test]
+async fn a_mark_that_counts_catalog_rows_that_are_not_there_fails_the_query() {
+    let wide = store(&["a"], 10).await;
+    let mark = MarkRow {
+        bucket: Bucket::at(seconds(7200), BucketWidth::new(Duration::from_hours(1)).unwrap()),
+        writer: writer(),
+        state: MarkState::Open,
+        catalog: CatalogN::new(2),
+        written_at: WriteTime::from_micros(9),
+    };
+    wide.put(&MARKS, &MarkRow::partition(SHARD), &[mark.to_row()], mark.written_at).await.unwrap();
+    let reader = reader(&wide, ReadLimits::default());
+    let failure = reader.sources(&all()).await.unwrap_err();
+    assert!(matches!(failure, ReadFailure::CatalogHole { .. }), "{failure:?}");
+    assert_eq!(reader.samples(&all(), range(0, 9)).await.unwrap().len(), 1, "elsewhere nothing is wrong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn eras_are_read_again_when_they_are_old_and_never_guessed() {
+    let faults = Faults::new(1);
+    let wide = Arc::new(Faulty::new(store(&["a"], 10).await, faults.clone()));
+    let reader = Reader::new(wide, ReadLimits::default());
+    reader.sources(&all()).await.unwrap();
+    tokio::time::advance(ReadLimits::default().eras_age_max).await;
+    faults.fail_next_reads(1);
+    let failure = reader.sources(&all()).await.unwrap_err();
+    assert!(matches!(failure, ReadFailure::Eras(_)) && failure.is_transient(), "{failure:?}");
+    assert_eq!(reader.sources(&all()).await.unwrap().len(), 1);
+    let empty = self::reader(&Memory::new(), ReadLimits::default());
+    assert!(matches!(empty.sources(&all()).await.unwrap_err(), ReadFailure::Eras(_)));
+}
+
+/// Compiles only where any thread may run the reader's futures.
+#[expect(dead_code, reason = "it is enough that it compiles")]
+fn futures_may_move_between_threads<W: Wide>(reader: &Reader<W>, selector: &Selector) {
+    fn assert_send(_: impl Send) {}
+    assert_send(reader.samples(selector, TimeRange::ALL));
+    assert_send(reader.latest(selector));
+    assert_send(reader.sources(selector));
+    assert_send(reader.slices(selector, TimeRange::ALL, Order::Ascending));
+}
