@@ -172,6 +172,17 @@ proptest! {
     }
 
     #[test]
+    fn hostile_connects_are_parsed_or_refused(
+        new in any::<bool>(),
+        body in prop::collection::vec(prop_oneof![3 => 0..4_u8, 1 => any::<u8>()], 0..60),
+    ) {
+        let mut connect = b"\x00\x04MQTT".to_vec();
+        connect.push(if new { 5 } else { 4 });
+        connect.extend_from_slice(&body);
+        let _ = connect::parse(Bytes::from(connect));
+    }
+
+    #[test]
     fn connects_are_parsed_as_by_the_oracle(
         connect_flags in prop::sample::select(vec![0x00, 0x02, 0xC2, 0x82, 0x06, 0x0E, 0x2E, 0x26, 0x16, 0x42]),
         keep_alive in any::<u16>(),

@@ -108,6 +108,8 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const ALIASES_MAX: u16 = 4;
@@ -161,6 +163,26 @@ mod tests {
                 matches!(take(&mut session, first, b"\x00\x01"), Err(Violation::Malformed(_))),
                 "{first:#x}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_packets_are_taken_or_refused_and_answers_stay_short(
+            new in any::<bool>(),
+            packets in prop::collection::vec(
+                (any::<u8>(), prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8], 0..60)),
+                0..30,
+            ),
+        ) {
+            let version = if new { Version::V5 } else { Version::V311 };
+            let mut session = Session::new(version, ALIASES_MAX);
+            for (first, body) in packets {
+                let (length, mut out) = (body.len(), BytesMut::new());
+                let taken = session.take(Frame { first, body: Bytes::from(body) }, &mut out);
+                prop_assert!(out.len() <= length + 4, "{taken:?} is answered with {} bytes", out.len());
+            }
+            prop_assert!(session.aliases.len() <= usize::from(ALIASES_MAX));
         }
     }
 }
