@@ -25,6 +25,11 @@ impl Random {
         Ok(Self { seed, drawn: 0 })
     }
 
+    /// The generator of `seed`.
+    pub const fn of(seed: u64) -> Self {
+        Self { seed, drawn: 0 }
+    }
+
     /// From 0 to below `bound`, which is at least 1.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.drawn += 1;
