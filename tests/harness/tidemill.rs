@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::cassandra::Keyspace;
 use crate::command::Command as Subcommand;
 use crate::environment;
 use crate::http::Http;
@@ -64,12 +65,13 @@ impl Builder {
         self
     }
 
-    /// Keeps data in a keyspace of this Cassandra, created at start with one replica.
+    /// Keeps data in this keyspace, created at start with one replica.
     #[must_use]
-    pub fn with_cassandra(self, contact_points: &[String], keyspace: &str) -> Self {
+    pub fn with_cassandra(self, keyspace: &Keyspace) -> Self {
         self.set("store.backend", "cassandra")
-            .set("store.cassandra.contact_points", contact_points)
-            .set("store.cassandra.keyspace", keyspace)
+            .set("store.cassandra.contact_points", vec![keyspace.contact_point()])
+            .set("store.cassandra.local_datacenter", keyspace.datacenter())
+            .set("store.cassandra.keyspace", keyspace.name())
     }
 
     /// Consumes from this broker, under client ids that start with `name`: stable over restarts, and

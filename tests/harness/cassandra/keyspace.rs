@@ -12,12 +12,17 @@ use super::fresh_keyspace;
 pub struct Keyspace {
     name: String,
     contact_point: String,
+    datacenter: String,
 }
 
 impl Keyspace {
-    /// A fresh name on the cluster of this node. Nothing is created yet.
-    pub fn new(contact_point: &str, label: &str) -> Self {
-        Self { name: fresh_keyspace(label), contact_point: contact_point.to_owned() }
+    /// A fresh name on the cluster of this node in this data centre. Nothing is created yet.
+    pub fn new(contact_point: &str, datacenter: &str, label: &str) -> Self {
+        Self {
+            name: fresh_keyspace(label),
+            contact_point: contact_point.to_owned(),
+            datacenter: datacenter.to_owned(),
+        }
     }
 
     /// Its name.
@@ -25,9 +30,14 @@ impl Keyspace {
         &self.name
     }
 
-    /// The nodes to ask first.
-    pub fn contact_points(&self) -> Vec<String> {
-        vec![self.contact_point.clone()]
+    /// The node to ask first, as `host:port`.
+    pub fn contact_point(&self) -> &str {
+        &self.contact_point
+    }
+
+    /// The node's data centre.
+    pub fn datacenter(&self) -> &str {
+        &self.datacenter
     }
 
     /// Runs a statement.

@@ -58,7 +58,8 @@ impl Publisher {
         let mut state = self
             .client
             .wait("room in flight", within, |state| state.unacknowledged.len() < self.inflight_max)?;
-        state.add(Message { number, topic: topic.to_owned(), payload: payload.to_vec() })
+        state.add(Message { number, topic: topic.to_owned(), payload: payload.to_vec() });
+        Ok(())
     }
 
     /// Waits until every message published so far is acknowledged or refused.
@@ -102,15 +103,15 @@ impl Publisher {
 }
 
 impl State {
-    fn add(&mut self, message: Message) -> Result<()> {
+    fn add(&mut self, message: Message) {
         let order = self.next_order;
         self.next_order += 1;
-        if let Some(requests) = &self.requests {
-            requests.publish(&message.topic, &message.payload)?;
+        // A link that is about to be replaced refuses; the next one is asked for everything again.
+        let asked = |requests: &Requests| requests.publish(&message.topic, &message.payload).is_ok();
+        if self.requests.as_ref().is_some_and(asked) {
             self.asked.push_back(order);
         }
         self.unacknowledged.insert(order, message);
-        Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
