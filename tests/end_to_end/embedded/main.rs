@@ -1,0 +1,48 @@
+//! One process, nothing else: devices connect to the listener, the embedded store keeps what they
+//! send, HTTP answers. Each trial runs a `tidemill` of its own.
+
+mod answers;
+mod configuration;
+mod problems;
+mod rejects;
+mod restarts;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tidemill_tests::mqtt::Protocol::{V5, V311};
+use tidemill_tests::oracle::Plan;
+use tidemill_tests::real::{
+    self,
+    Requirement::{MosquittoClients, Tidemill},
+    trial,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Crosses a day, so that every test reads more than one bucket.
+const PLAN: Plan = Plan { devices: 8, start_ms: 1_700_000_000_000, step_ms: 30_000, seed: 3 };
+
+fn main() -> ExitCode {
+    let one = &[Tidemill];
+    real::run(vec![
+        trial("acknowledged_is_answered_at_once_over_mqtt_311", one, || answers::at_once(V311)),
+        trial("acknowledged_is_answered_at_once_over_mqtt_5", one, || answers::at_once(V5)),
+        trial(
+            "what_mosquitto_pub_sends_is_answered_at_once",
+            &[Tidemill, MosquittoClients],
+            answers::mosquitto_pub,
+        ),
+        trial("pages_of_samples_hold_every_sample_once", one, answers::pages),
+        trial("windows_equal_those_computed_from_the_samples", one, answers::windows),
+        trial("devices_and_metrics_are_listed", one, answers::lists),
+        trial("bad_requests_say_what_to_change", one, problems::bad_requests),
+        trial("poison_is_kept_and_counted_and_stops_nobody", one, rejects::poison),
+        trial("a_wildcard_in_a_topic_ends_only_its_connection", one, rejects::wildcard),
+        trial("nothing_vanishes_from_the_metrics_at_any_moment", one, rejects::accounting),
+        trial("an_unknown_key_is_refused_with_the_closest_one", one, configuration::unknown_key),
+        trial("addresses_that_others_reach_are_refused", one, configuration::remote_addresses),
+        trial("a_second_process_leaves_the_data_directory_alone", one, configuration::second_process),
+        trial("a_terminated_process_has_settled_everything", one, restarts::terminate),
+        trial("a_killed_process_has_lost_nothing_acknowledged", one, restarts::kill),
+    ])
+}
