@@ -108,7 +108,7 @@ impl<W: Wide> Service<W> {
         let eras = Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?);
         let health = Health::new();
         let reader = Arc::new(Reader::new(Arc::clone(&wide), config.reads()));
-        let http = Http::start(Arc::clone(&reader), config, roles, &registry, &health).await?;
+        let serve_http = Http::bind(Arc::clone(&reader), config, roles, &registry, &health).await?;
         let ingest = if roles.contains(&Role::Ingest) {
             Some(Ingest::start(Arc::clone(&wide), eras, config, &registry).await?)
         } else {
@@ -117,7 +117,8 @@ impl<W: Wide> Service<W> {
         Ok(Self {
             ingest,
             query: roles.contains(&Role::Query).then_some(reader),
-            http,
+            // Last: who is told that it is ready can connect devices.
+            http: serve_http(),
             watchdog: health.watch(wide),
             shutdown_timeout: config.shutdown_timeout(),
         })
@@ -169,20 +170,23 @@ impl<W: Wide> Service<W> {
 }
 
 impl Http {
-    async fn start<W: Wide>(
+    /// Takes the address; what is returned starts to answer on it.
+    async fn bind<W: Wide>(
         reader: Arc<Reader<W>>,
         config: &Config,
         roles: &[Role],
         registry: &Registry,
         health: &Health,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<impl FnOnce() -> Self> {
         let state = ApiState::new(reader, Arc::new(SystemClock), config.api(), registry, health.probe())?;
         let http = config.http();
         let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
         let address = server.local_addr();
         let routes = if roles.contains(&Role::Query) { router(state) } else { operator_router(state) };
-        tracing::info!(%address, "listening for HTTP");
-        Ok(Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) })
+        Ok(move || {
+            tracing::info!(%address, "listening for HTTP");
+            Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) }
+        })
     }
 }
 
