@@ -1,7 +1,7 @@
 //! Which sources exist and which metrics they have: the writers' logs, and the index over them.
 //!
 //! A writer numbers what it finds out, densely per shard, and names a source in segments by that number
-//! ([`log`]). A reader merges all writers' rows by union ([`index`]). Pure: what is written and read where is
+//! (`log`). A reader merges all writers' rows by union (`index`). Pure: what is written and read where is
 //! decided in `append` and `read`.
 
 mod entry;

@@ -1,7 +1,7 @@
 //! Configuration: TOML and environment in, checked values out.
 //!
-//! [`raw`] is what operators write, with every default a named constant; [`load`] layers the sources and refuses
-//! unknown keys; [`check`] turns it into what the libraries take, with the rules that span several keys.
+//! [`mod@raw`] is what operators write, with every default a named constant; [`mod@load`] layers the sources and refuses
+//! unknown keys; [`mod@check`] turns it into what the libraries take, with the rules that span several keys.
 
 mod brokers;
 mod check;

@@ -148,7 +148,7 @@ pub async fn check(options: &CqlOptions) -> Result<Report, SchemaError> {
     report(&Survey::open(options).await?, options).await
 }
 
-/// Which server answers: for [`print`].
+/// Which server answers: for [`print()`].
 pub async fn detect(options: &CqlOptions) -> Result<Server, SchemaError> {
     Survey::open(options).await?.server().await
 }
