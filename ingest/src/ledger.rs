@@ -35,6 +35,14 @@ impl<T> Share<T> {
         self.0.as_deref().map(|group| &group.owed)
     }
 
+    /// Whether `other` is a share of the same group.
+    pub fn is_of_same_group(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(group), Some(other)) => Arc::ptr_eq(group, other),
+            _ => false,
+        }
+    }
+
     /// Settles this share. Of all shares exactly the last one gets what the group owes, if none was abandoned.
     pub fn settle(mut self) -> Option<T> {
         // `Arc::into_inner` gives the value to exactly one of the last holders, whatever their order.

@@ -14,7 +14,7 @@ mod time;
 pub use error::{DecodeError, Fault};
 pub use json::JsonDecoder;
 pub use message::{Message, MessagePoint};
-pub use names::MetricNames;
+pub use names::{MetricNames, NamePool};
 pub use time::TimeUnit;
 
 /// Bounds on what one message may hold (I6). Passing one is a reject.

@@ -3,12 +3,41 @@
 //! Devices send the same members in the same order again and again: each slot remembers which came after it the
 //! last time, and that one is tried before any hash is computed. Bounded by its owner through [`MetricNames::clear`].
 
-use hashbrown::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::{HashMap, HashSet};
 use tidemill_store::model::{Metric, NameError};
+
+/// Names that connections share: one text in memory for all of them, which later steps may tell by its address.
+#[derive(Debug)]
+pub struct NamePool {
+    names: Mutex<HashSet<Metric>>,
+    names_max: usize,
+}
+
+impl NamePool {
+    /// A pool of at most `names_max` names; those that come later are not shared.
+    pub fn new(names_max: usize) -> Self {
+        Self { names: Mutex::default(), names_max }
+    }
+
+    /// The shared name that equals `name`.
+    fn share(&self, name: Metric) -> Metric {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = names.get(&name) {
+            return shared.clone();
+        }
+        if names.len() < self.names_max {
+            names.insert(name.clone());
+        }
+        name
+    }
+}
 
 /// The names by slot.
 #[derive(Debug, Default)]
 pub struct MetricNames {
+    pool: Option<Arc<NamePool>>,
     slots: HashMap<Metric, u32>,
     entries: Vec<Entry>,
     last: Option<u32>,
@@ -33,6 +62,11 @@ pub(super) enum Seen {
 }
 
 impl MetricNames {
+    /// Names that are shared through `pool`.
+    pub(super) fn sharing(pool: Arc<NamePool>) -> Self {
+        Self { pool: Some(pool), ..Self::default() }
+    }
+
     /// The metric of `slot`.
     pub fn metric(&self, slot: u32) -> Option<&Metric> {
         Some(&self.entry(slot)?.metric)
@@ -111,6 +145,10 @@ impl MetricNames {
     }
 
     fn add(&mut self, metric: Metric) -> u32 {
+        let metric = match &self.pool {
+            Some(pool) => pool.share(metric),
+            None => metric,
+        };
         let slot = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         self.slots.insert(metric.clone(), slot);
         self.entries.push(Entry { metric, follower: 0, seen_in_message: 0, seen_in_point: 0 });

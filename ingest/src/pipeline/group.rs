@@ -1,9 +1,7 @@
 //! A group in flight: what it owes its sender, and what became of its messages.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tidemill_store::layout::RejectKind;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -20,10 +18,23 @@ pub(super) struct Group {
     pub(super) _room: OwnedSemaphorePermit,
     pub(super) metrics: IngestMetrics,
     pub(super) arrived: Instant,
-    pub(super) messages: u64,
-    pub(super) samples: u64,
-    pub(super) bytes: u64,
-    pub(super) rejected: Mutex<Vec<Rejected>>,
+    pub(super) tally: Mutex<Tally>,
+}
+
+/// How much a group brought, and which of its messages are kept apart.
+#[derive(Debug)]
+pub(super) struct Tally {
+    messages: u64,
+    bytes: u64,
+    samples: u64,
+    rejected: Vec<Rejected>,
+}
+
+impl Tally {
+    /// Of a group of so many messages and bytes, before any was looked at.
+    pub(super) fn new(messages: u64, bytes: u64) -> Self {
+        Self { messages, bytes, samples: 0, rejected: Vec::new() }
+    }
 }
 
 /// Settles `share`; with the last one of its group, counts its messages and then tells its sender.
@@ -34,25 +45,39 @@ pub(super) fn settle(share: Share<Group>) {
 }
 
 impl Group {
-    /// Notes that a message of this group is kept apart: the first reason counts. Its samples that are not stored
+    /// Notes how many samples its messages have.
+    pub(super) fn understood(&self, samples: u64) {
+        self.tally().samples = samples;
+    }
+
+    /// Notes a message that is kept apart, each once.
+    pub(super) fn note(&self, rejected: Rejected) {
+        self.tally().rejected.push(rejected);
+    }
+
+    /// Notes that some samples of a message are kept apart, and it with them: the first reason counts, and samples
     /// add up.
-    pub(super) fn reject(&self, message: usize, kind: RejectKind, reason: &'static str, samples: u64) {
-        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        match rejected.iter_mut().find(|reject| reject.message == message) {
-            Some(reject) => reject.samples += samples,
-            None => rejected.push(Rejected { message, kind, reason, samples }),
+    pub(super) fn note_samples(&self, of: Rejected) {
+        let mut tally = self.tally();
+        match tally.rejected.iter_mut().find(|rejected| rejected.message == of.message) {
+            Some(rejected) => rejected.samples += of.samples,
+            None => tally.rejected.push(of),
         }
     }
 
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn finish(self) {
-        let latency: Duration = self.arrived.elapsed();
-        let rejected = self.rejected.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let latency = self.arrived.elapsed();
+        let tally = self.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Counted before it is told: whoever sees an acknowledgement finds it in the numbers.
         self.metrics.settled(Settled {
-            messages: self.messages,
-            samples: self.samples,
-            bytes: self.bytes,
-            rejected: &rejected,
+            messages: tally.messages,
+            samples: tally.samples,
+            bytes: tally.bytes,
+            rejected: &tally.rejected,
             latency,
         });
         self.settlement.settle();

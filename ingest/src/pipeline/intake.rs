@@ -5,18 +5,20 @@
 
 use std::sync::{Arc, Mutex};
 
+use tidemill_store::model::{Shard, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
-use super::batcher::Part;
 use super::budget::Standing;
-use super::group::{Group, settle};
+use super::group::{Group, Tally, settle};
+use super::queue::cost;
 use super::reject_writer::Entry;
+use super::shards::Shards;
 use super::shared::Shared;
-use super::sorter::{Rejection, Sorter};
-use super::tray::cost;
+use super::sorter::{Checked, Refused, Sorter};
 use crate::ledger::Share;
-use crate::metrics::Arrival;
+use crate::metrics::{Arrival, Rejected};
+use crate::rejects::Reject;
 use crate::source::{Closed, Completion, Intake, Publish, Qos};
 
 /// Takes the messages of one connection; clone one for each.
@@ -25,6 +27,8 @@ pub struct PipelineIntake {
     shared: Arc<Shared>,
     sorter: Sorter,
     standing: Standing,
+    /// Shards that the current group went to.
+    touched: Vec<Shard>,
 }
 
 /// A group that has its room.
@@ -37,7 +41,7 @@ struct Admitted {
 impl PipelineIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let sorter = shared.sorter();
-        Self { shared, sorter, standing: Standing::Good }
+        Self { shared, sorter, standing: Standing::Good, touched: Vec::new() }
     }
 
     /// Makes room for `group`; QoS 0 messages go where there is none at once.
@@ -66,40 +70,66 @@ impl PipelineIntake {
 
     /// Sorts an admitted group and hands it over. Never waits.
     fn take(&mut self, admitted: Admitted, arrived: Instant) -> Completion {
-        let Admitted { group, room, mut arrival } = admitted;
-        let (shared, messages) = (&self.shared, number(group.len()));
-        let received_at = shared.clock.now();
-        let sorted = self.sorter.sort(group, received_at);
-        self.standing = if sorted.rejects.is_empty() { Standing::Good } else { Standing::Suspect };
-        arrival.samples = number(sorted.samples);
-        shared.metrics.arrived(&arrival);
+        let Admitted { group, room, arrival } = admitted;
         let (settlement, completion) = Completion::pair();
         let opened = Share::open(Group {
             settlement,
             _room: room,
-            metrics: shared.metrics.clone(),
+            metrics: self.shared.metrics.clone(),
             arrived,
-            messages,
-            samples: arrival.samples,
-            bytes: arrival.bytes,
-            rejected: Mutex::new(sorted.rejects.iter().map(Rejection::noted).collect()),
+            tally: Mutex::new(Tally::new(number(group.len()), arrival.bytes)),
         });
-        for rejection in sorted.rejects {
-            shared.keep(Entry { reject: rejection.reject, share: opened.another() });
-        }
-        for tray in self.sorter.trays() {
-            let part = Part {
-                points: std::mem::take(&mut tray.points),
-                origins: std::mem::take(&mut tray.origins),
-                bytes: tray.bytes,
-                received_at,
-                share: opened.another(),
-            };
-            shared.send(tray.shard, part);
-        }
+        let samples = self.sort(group, &opened);
+        // Counted before the group can settle: its first share is still ours.
+        self.shared.metrics.arrived(&Arrival { samples, ..arrival });
         settle(opened);
         completion
     }
+
+    /// Lays the messages of a group out; gives how many samples they have.
+    fn sort(&mut self, group: Vec<Publish>, opened: &Share<Group>) -> u64 {
+        let Self { shared, sorter, standing, touched } = self;
+        let received_at = shared.clock.now();
+        let window = sorter.begin(received_at);
+        let (mut shards, mut samples) = (Shards::new(shared, touched), 0);
+        *standing = Standing::Good;
+        for (index, publish) in group.into_iter().enumerate() {
+            samples += match sorter.check(&publish, &window) {
+                Ok(samples) => {
+                    let checked = Checked { publish, index, received_at, group: opened };
+                    sorter.lay_out(checked, &mut shards);
+                    samples
+                }
+                Err(refused) => {
+                    *standing = Standing::Suspect;
+                    let samples = refused.samples;
+                    shared.keep(entry(refused, publish, index, received_at, opened));
+                    samples
+                }
+            };
+        }
+        shards.announce();
+        if let Some(group) = opened.owed() {
+            group.understood(number(samples));
+        }
+        number(samples)
+    }
+}
+
+/// A refused message as it goes to the rejects, noted with its group.
+fn entry(
+    refused: Refused,
+    publish: Publish,
+    index: usize,
+    received_at: Timestamp,
+    group: &Share<Group>,
+) -> Entry {
+    let Refused { kind, reason, detail, samples } = refused;
+    if let Some(group) = group.owed() {
+        group.note(Rejected { message: index, kind, reason, samples: number(samples) });
+    }
+    let Publish { topic, payload, .. } = publish;
+    Entry { reject: Reject { kind, reason, detail, received_at, topic, payload }, share: group.another() }
 }
 
 pub(super) fn number(count: usize) -> u64 {

@@ -1,8 +1,9 @@
 //! The pipeline: from groups of messages to durable segments, and back to whoever waits.
 //!
-//! [`PipelineIntake`] makes room (budget), sorts a group by shard (sorter: routes, decoder, policy, trays) and hands
-//! its parts over; a task for each shard batches them into write plans (batcher), another keeps the rejects
-//! (reject writer); the [ledger](crate::ledger) settles the group when the last of it is durable (I1).
+//! [`PipelineIntake`] makes room (budget), sorts the messages of a group (sorter: routes, decoder, policy) and lays
+//! them into the open batches of their shards (queue); a task for each shard writes what has collected there as one
+//! plan (batcher), another keeps the rejects (reject writer); the [ledger](crate::ledger) settles the group when the
+//! last of it is durable (I1).
 //!
 //! Everything between socket and store is bounded by one budget in bytes (I6): a message holds its share from the
 //! moment it is taken until it is settled, so a store that is slow or down slows sources and nothing else.
@@ -12,11 +13,12 @@ mod budget;
 mod group;
 mod intake;
 mod limiter;
+mod queue;
 mod reject_writer;
 mod routes;
+mod shards;
 mod shared;
 mod sorter;
-mod tray;
 
 #[cfg(test)]
 mod tests;
@@ -34,10 +36,12 @@ use tokio::time::{Instant, timeout_at};
 use batcher::Batcher;
 use budget::Budget;
 pub use intake::PipelineIntake;
+use queue::ShardQueue;
 use reject_writer::RejectWriter;
 use shared::{Shared, StartShard, Tasks};
 
 use crate::config::{IngestConfig, IngestConfigError};
+use crate::decode::NamePool;
 use crate::metrics::IngestMetrics;
 use crate::rejects::RejectLog;
 
@@ -125,27 +129,38 @@ impl Pipeline {
             let (clock, metrics, rejects) = (Arc::clone(&clock), metrics.clone(), rejects.clone());
             let (eras, batch, append) = (Arc::clone(&eras), config.batch, config.append);
             Box::new(move |tasks: &Arc<Tasks>, shard: Shard| {
-                let (sender, queue) = mpsc::channel(queue_max);
+                let (queue, taker) = ShardQueue::new(batch);
                 let batcher = Batcher {
                     shard,
                     appender: ShardAppender::new(shard, writer, Arc::clone(&eras), append),
                     executor: executor.clone(),
                     clock: Arc::clone(&clock),
-                    limits: batch,
                     metrics: metrics.clone(),
                     rejects: rejects.clone(),
-                    queue,
+                    queue: taker,
                     stop: tasks.stop.subscribe(),
                 };
                 metrics.shard_started();
                 tasks.spawn("shard", batcher.run());
-                sender
+                queue
             })
         };
         let shards = (0..eras.shards_max()).map(|_| OnceLock::new()).collect();
         let templates = Arc::new(config.templates.clone());
-        let shared =
-            Shared { budget, clock, metrics, tasks, config, templates, eras, shards, start_shard, rejects };
+        let names = Arc::new(NamePool::new(config.memory.metrics_max));
+        let shared = Shared {
+            budget,
+            clock,
+            metrics,
+            tasks,
+            config,
+            templates,
+            eras,
+            names,
+            shards,
+            start_shard,
+            rejects,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

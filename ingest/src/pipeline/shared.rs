@@ -10,16 +10,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::PipelineFailure;
-use super::batcher::Part;
 use super::budget::Budget;
+use super::queue::ShardQueue;
 use super::reject_writer::Entry;
 use super::sorter::Sorter;
 use crate::config::IngestConfig;
+use crate::decode::NamePool;
 use crate::metrics::IngestMetrics;
 use crate::topic::TopicTemplates;
 
 /// Starts the task of a shard and gives its queue.
-pub(super) type StartShard = Box<dyn Fn(&Arc<Tasks>, Shard) -> mpsc::Sender<Part> + Send + Sync>;
+pub(super) type StartShard = Box<dyn Fn(&Arc<Tasks>, Shard) -> Arc<ShardQueue> + Send + Sync>;
 
 /// Shared by all connections.
 pub(super) struct Shared {
@@ -30,7 +31,8 @@ pub(super) struct Shared {
     pub(super) config: IngestConfig,
     pub(super) templates: Arc<TopicTemplates>,
     pub(super) eras: Arc<Eras>,
-    pub(super) shards: Vec<OnceLock<mpsc::Sender<Part>>>,
+    pub(super) names: Arc<NamePool>,
+    pub(super) shards: Vec<OnceLock<Arc<ShardQueue>>>,
     pub(super) start_shard: StartShard,
     pub(super) rejects: mpsc::Sender<Entry>,
 }
@@ -46,36 +48,24 @@ pub(super) struct Tasks {
 
 impl Shared {
     pub(super) fn sorter(&self) -> Sorter {
-        Sorter::new(&self.config, Arc::clone(&self.templates), Arc::clone(&self.eras))
+        let (templates, eras) = (Arc::clone(&self.templates), Arc::clone(&self.eras));
+        Sorter::new(&self.config, templates, eras, Arc::clone(&self.names))
     }
 
-    /// Hands `part` to its shard. Where the shard's task has ended, the part is dropped and its group abandoned.
-    pub(super) fn send(&self, shard: Shard, part: Part) {
-        let Some(slot) = self.shards.get(usize::from(shard.get())) else {
-            assert!(self.shards.is_empty(), "{shard:?} is beyond the shards of every era");
-            return;
-        };
-        let queue = slot.get_or_init(|| (self.start_shard)(&self.tasks, shard));
-        let (messages, bytes) = (part.origins.len(), part.bytes);
-        self.metrics.queued(messages, bytes);
-        if let Err(refused) = queue.try_send(part) {
-            self.metrics.unqueued(messages, bytes);
-            self.refused("shard", &refused);
-        }
-    }
-
-    /// Hands a reject to its writer.
+    /// Hands a reject to its writer. Where that has ended, the group is abandoned and the pipeline has failed. Its
+    /// queue has room for everything that the budget lets in.
     pub(super) fn keep(&self, entry: Entry) {
         if let Err(refused) = self.rejects.try_send(entry) {
-            self.refused("rejects", &refused);
+            let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
+            assert!(is_closed, "the queue of rejects is smaller than the budget");
+            self.tasks.fail(PipelineFailure::Ended { task: "rejects" });
         }
     }
+}
 
-    /// Queues have room for everything that the budget lets in, so one that refuses has no task any more.
-    fn refused<T>(&self, task: &'static str, refused: &mpsc::error::TrySendError<T>) {
-        let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
-        assert!(is_closed, "a queue is smaller than the budget");
-        self.tasks.fail(PipelineFailure::Ended { task });
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.stop.send_replace(true);
     }
 }
 

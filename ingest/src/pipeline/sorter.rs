@@ -1,25 +1,26 @@
-//! Sorts the messages of a group: decodes each, checks its times, and lays its points out by shard.
+//! Sorts messages: decodes each, checks its times, and lays its points into the batches of their shards.
 //!
-//! All of it belongs to one connection and is used again for the next group. No I/O, no waiting: time and eras are
-//! given. A message is atomic: all of its points are laid out, or it is a reject (I7).
+//! Belongs to one connection and keeps what repeats there: topics, names, memory. No I/O, no waiting: the time is
+//! given. A message is atomic: all of its points are laid out, or it is refused (I7).
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use tidemill_store::layout::{Eras, RejectKind};
-use tidemill_store::model::{Source, Timestamp};
+use tidemill_store::model::{Shard, Source, Timestamp};
 
-use super::intake::number;
+use super::group::Group;
+use super::queue::{Entered, cost};
 use super::routes::Routes;
-use super::tray::{NamedPoint, Tray, Trays};
+use super::shards::Shards;
 use crate::config::IngestConfig;
-use crate::decode::{JsonDecoder, Message};
-use crate::metrics::Rejected;
+use crate::decode::{JsonDecoder, Message, NamePool};
+use crate::ledger::Share;
 use crate::policy::{TimePolicy, TimeWindow};
-use crate::rejects::Reject;
 use crate::source::Publish;
 use crate::topic::TopicTemplates;
 
-/// Sorts groups of one connection.
+/// Sorts the messages of one connection.
 #[derive(Debug)]
 pub(super) struct Sorter {
     eras: Arc<Eras>,
@@ -30,78 +31,60 @@ pub(super) struct Sorter {
     message: Message,
     /// The sources of the points in `message`.
     sources: Vec<Arc<Source>>,
-    trays: Trays,
-}
-
-/// A group, sorted.
-#[derive(Debug, Default)]
-pub(super) struct Sorted {
-    /// Messages that cannot be taken: their position in the group, and how many samples they had.
-    pub(super) rejects: Vec<Rejection>,
-    /// Samples of all messages that were understood.
-    pub(super) samples: usize,
-}
-
-/// A message of the group that cannot be taken.
-#[derive(Debug)]
-pub(super) struct Rejection {
-    pub(super) message: usize,
-    pub(super) samples: usize,
-    pub(super) reject: Reject,
+    entered: HashMap<Shard, Entered>,
 }
 
 /// Why a message is not taken.
-struct Refused {
-    kind: RejectKind,
-    reason: &'static str,
-    detail: String,
-    samples: usize,
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) kind: RejectKind,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+    /// Samples of it that were decoded.
+    pub(super) samples: usize,
+}
+
+/// A message that was checked, with where it stands.
+#[derive(Debug)]
+pub(super) struct Checked<'g> {
+    pub(super) publish: Publish,
+    /// Its position in its group.
+    pub(super) index: usize,
+    pub(super) received_at: Timestamp,
+    pub(super) group: &'g Share<Group>,
 }
 
 impl Sorter {
-    pub(super) fn new(config: &IngestConfig, templates: Arc<TopicTemplates>, eras: Arc<Eras>) -> Self {
+    pub(super) fn new(
+        config: &IngestConfig,
+        templates: Arc<TopicTemplates>,
+        eras: Arc<Eras>,
+        pool: Arc<NamePool>,
+    ) -> Self {
         Self {
             eras,
             times: config.times,
             metrics_max: config.memory.metrics_max,
             routes: Routes::new(templates, config.memory.topics_max),
-            decoder: JsonDecoder::new(config.decode, config.time_unit),
+            decoder: JsonDecoder::new(config.decode, config.time_unit).sharing(pool),
             message: Message::default(),
             sources: Vec::new(),
-            trays: Trays::default(),
+            entered: HashMap::new(),
         }
     }
 
-    /// Sorts `group`, received at `now`; [`Sorter::trays`] then holds what was taken.
-    pub(super) fn sort(&mut self, group: Vec<Publish>, now: Timestamp) -> Sorted {
+    /// Forgets what has grown too much, and gives the window of time for messages received at `now`.
+    pub(super) fn begin(&mut self, now: Timestamp) -> TimeWindow {
         self.routes.trim();
         if self.decoder.names().len() > self.metrics_max {
             self.decoder.forget_names();
+            self.entered.clear();
         }
-        self.trays.clear();
-        let (window, mut sorted) = (self.times.window(now), Sorted::default());
-        for (index, publish) in group.into_iter().enumerate() {
-            match self.check(&publish, &window) {
-                Ok(()) => {
-                    sorted.samples += self.message.samples();
-                    self.lay_out(publish, index, now);
-                }
-                Err(refused) => {
-                    sorted.samples += refused.samples;
-                    sorted.rejects.push(rejection(refused, publish, index, now));
-                }
-            }
-        }
-        sorted
+        self.times.window(now)
     }
 
-    /// What was taken of the group sorted last, by shard. What the caller takes out of a tray is gone.
-    pub(super) fn trays(&mut self) -> impl Iterator<Item = &mut Tray> {
-        self.trays.filled()
-    }
-
-    /// Decodes a message and checks all of it.
-    fn check(&mut self, publish: &Publish, window: &TimeWindow) -> Result<(), Refused> {
+    /// Decodes a message and checks all of it. Gives how many samples it has; [`Sorter::lay_out`] takes them.
+    pub(super) fn check(&mut self, publish: &Publish, window: &TimeWindow) -> Result<usize, Refused> {
         let route = self.routes.route(&publish.topic).map_err(|error| Refused::dead("topic", &error, 0))?;
         self.decoder
             .decode(&publish.payload, &mut self.message)
@@ -120,32 +103,35 @@ impl Sorter {
             let source = self.routes.source(route, point.tags);
             self.sources.push(source.map_err(|error| Refused::dead("tags", &error, samples))?);
         }
-        Ok(())
+        Ok(samples)
     }
 
-    /// Lays the points of the message decoded last out by shard.
-    fn lay_out(&mut self, publish: Publish, index: usize, now: Timestamp) {
-        let Self { eras, decoder, message, sources, trays, .. } = self;
-        for (point, source) in message.points().zip(sources.iter()) {
-            let time = point.time.unwrap_or(now);
-            let point = NamedPoint { source, time, values: point.values, names: decoder.names() };
-            trays.add(eras.place(source, time).shard, &point);
+    /// Lays the points of the message checked last into the batches of their shards. Points of one message go to
+    /// different shards only where an era changes between them.
+    pub(super) fn lay_out(&mut self, checked: Checked<'_>, shards: &mut Shards<'_>) {
+        let Self { eras, decoder, message, sources, entered, .. } = self;
+        let Checked { publish, index, received_at, group } = checked;
+        let (bytes, mut publish) = (cost(&publish), Some(publish));
+        let placed = message.points().zip(sources.iter()).map(|(point, source)| {
+            let time = point.time.unwrap_or(received_at);
+            (eras.place(source, time).shard, time, source, point.values)
+        });
+        let mut placed = placed.peekable();
+        while let Some(&(shard, ..)) = placed.peek() {
+            let (names, entered) = (decoder.names(), entered.entry(shard).or_default());
+            let is_new = shards.lay(shard, bytes, |batch| {
+                while let Some((_, time, source, values)) = placed.next_if(|next| next.0 == shard) {
+                    batch.add(source, time, values, entered, |slot| names.metric(slot));
+                }
+                let origin = if placed.peek().is_some() { publish.clone() } else { publish.take() };
+                origin.is_some_and(|origin| batch.close_message(index, origin, received_at, group))
+            });
+            if is_new.is_none() {
+                // Nobody writes this shard any more: the pipeline has failed, and the group is abandoned.
+                drop(group.another());
+                return;
+            }
         }
-        trays.close_message(publish, index);
-    }
-}
-
-fn rejection(refused: Refused, publish: Publish, message: usize, received_at: Timestamp) -> Rejection {
-    let Refused { kind, reason, detail, samples } = refused;
-    let Publish { topic, payload, .. } = publish;
-    Rejection { message, samples, reject: Reject { kind, reason, detail, received_at, topic, payload } }
-}
-
-impl Rejection {
-    /// How it is counted when its group is settled.
-    pub(super) fn noted(&self) -> Rejected {
-        let Reject { kind, reason, .. } = self.reject;
-        Rejected { message: self.message, kind, reason, samples: number(self.samples) }
     }
 }
 

@@ -71,6 +71,14 @@ impl Points {
         self.values.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
     }
 
+    /// Forgets everything and keeps the memory for the next points.
+    pub fn clear(&mut self) {
+        self.sources.clear();
+        self.metrics.clear();
+        self.heads.clear();
+        self.values.clear();
+    }
+
     /// The sources that points refer to.
     pub fn sources(&self) -> &[Arc<Source>] {
         &self.sources

@@ -15,10 +15,12 @@ mod oracle;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use walk::Walk;
 
 use super::cursor::Cursor;
-use super::{DecodeError, DecodeLimits, Fault, Message, MetricNames, TimeUnit};
+use super::{DecodeError, DecodeLimits, Fault, Message, MetricNames, NamePool, TimeUnit};
 
 /// Decodes JSON payloads of one connection; keeps the names it has seen.
 #[derive(Debug)]
@@ -40,6 +42,13 @@ impl JsonDecoder {
     /// A decoder that knows no names yet.
     pub fn new(limits: DecodeLimits, unit: TimeUnit) -> Self {
         Self { limits, unit, names: MetricNames::default(), path: Path::default() }
+    }
+
+    /// The same decoder, sharing its names through `pool`.
+    #[must_use]
+    pub fn sharing(mut self, pool: Arc<NamePool>) -> Self {
+        self.names = MetricNames::sharing(pool);
+        self
     }
 
     /// The names that slots in a [`Message`] refer to.

@@ -87,3 +87,15 @@ async fn marks_of_idle_buckets_close_while_the_pipeline_runs() {
     intake.submit(vec![one("d1", 7)]).await.unwrap().await.unwrap();
     assert_eq!(rig.open_marks().await, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_is_dropped_stores_what_was_announced_and_ends_its_tasks() {
+    let mut rig = Rig::new();
+    let mut intake = rig.pipeline.intake();
+    intake.submit(vec![one("a", 1)]).await.unwrap().await.unwrap();
+    drop(intake);
+    let (other, _) = ending_rig(Ending::Break);
+    drop(std::mem::replace(&mut rig.pipeline, other.pipeline));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((rig.samples().await.len(), rig.open_marks().await), (1, 0));
+}
