@@ -96,9 +96,10 @@ impl Cassandra {
         let mut shared = KEYSPACE.lock().unwrap_or_else(PoisonError::into_inner);
         if shared.is_none() {
             let node = cassandra::shared()?;
-            let keyspace = Keyspace::new(node.contact_point(), "contract");
+            let keyspace = Keyspace::new(node.contact_point(), node.datacenter(), "contract");
             let name = cql::Keyspace::new(keyspace.name())?;
-            let options = CqlOptions::new(keyspace.contact_points(), name, node.datacenter(), 1);
+            let options =
+                CqlOptions::new(vec![keyspace.contact_point().to_owned()], name, node.datacenter(), 1);
             let stores = runtime.block_on(connect(&options))?;
             *shared = Some(SharedKeyspace { _keyspace: keyspace, _node: node, stores });
         }
