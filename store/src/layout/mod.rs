@@ -5,9 +5,16 @@
 
 mod era;
 mod eras_log;
+mod period;
+mod retention;
 mod rows;
 pub mod tables;
 
 pub use era::{Bucket, BucketWidth, Era, Eras, ErasError, Place, ShardCount};
 pub use eras_log::{ErasFailure, install_eras, load_eras};
-pub use rows::{CatalogRow, EraRow, MarkRow, MarkState, MetricFact, RejectKind, RejectRow, SegmentRow};
+pub use period::{Period, Resolution, ResolutionError};
+pub use retention::RetentionTimes;
+pub use rows::{
+    BlockRow, CatalogRow, Covered, EraRow, FrameRow, LeaseRow, MarkRow, MarkState, MetricFact, RejectKind,
+    RejectRow, SealRow, SealSummary, SegmentRow,
+};

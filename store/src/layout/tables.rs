@@ -1,4 +1,4 @@
-//! The tables of design §5 that ingest and reads use, and nothing else about them.
+//! The tables of design §5, and nothing else about them.
 
 use crate::wide::ColumnType::{Blob, Instant, Int, Text, Uuid};
 use crate::wide::{Column, Retention, Rows, Table, Workload};
@@ -84,5 +84,85 @@ pub static REJECTS: Table = Table {
     retention: Retention::Rejects,
 };
 
+/// Which grind of a bucket is in force and which segments it covers. `covered` and `summary` are JSON text;
+/// `checksum` is over the other cells.
+pub static SEALS: Table = Table {
+    name: "seals",
+    partition: &[Column::new("shard", Int), Column::new("period", Instant)],
+    clustering: &[Column::new("bucket", Instant)],
+    cells: &[
+        Column::new("version", Int),
+        Column::new("generation_version", Int),
+        Column::new("generation_attempt", Int),
+        Column::new("sealed_at", Int),
+        Column::new("covered", Text),
+        Column::new("summary", Text),
+        Column::new("checksum", Int),
+    ],
+    rows: Rows::Exchanged,
+    workload: Workload::Index,
+    retention: Retention::Forever,
+};
+
+/// Ground samples: packs of consecutive sources, in the order of their ids. Times are nanoseconds, inclusive;
+/// `ends_at` is the bucket's end, from which retention counts.
+pub static BLOCKS: Table = Table {
+    name: "blocks",
+    partition: &[Column::new("shard", Int), Column::new("bucket", Instant)],
+    clustering: &[
+        Column::new("version", Int),
+        Column::new("attempt", Int),
+        Column::new("first_source", Blob),
+        Column::new("part", Int),
+    ],
+    cells: &[
+        Column::new("last_source", Blob),
+        Column::new("min_time", Int),
+        Column::new("max_time", Int),
+        Column::new("samples", Int),
+        Column::new("ends_at", Instant),
+        Column::new("body", Blob),
+    ],
+    rows: Rows::Immutable,
+    workload: Workload::Archive,
+    retention: Retention::Blocks,
+};
+
+/// Rollups: the windows of one metric and one bucket, of consecutive sources in the order of their ids.
+/// `resolution` is in seconds.
+pub static FRAMES: Table = Table {
+    name: "frames",
+    partition: &[Column::new("resolution", Int), Column::new("shard", Int), Column::new("period", Instant)],
+    clustering: &[
+        Column::new("bucket", Instant),
+        Column::new("version", Int),
+        Column::new("attempt", Int),
+        Column::new("metric", Text),
+        Column::new("first_source", Blob),
+    ],
+    cells: &[
+        Column::new("last_source", Blob),
+        Column::new("windows", Int),
+        Column::new("ends_at", Instant),
+        Column::new("body", Blob),
+    ],
+    rows: Rows::Immutable,
+    workload: Workload::Archive,
+    retention: Retention::Frames,
+};
+
+/// Who works on what: `holder` has shard `shard` of the work `name`. `beat` grows while the holder lives; others go
+/// by whether it grew, since clocks of machines are not compared.
+pub static LEASES: Table = Table {
+    name: "leases",
+    partition: &[Column::new("name", Text)],
+    clustering: &[Column::new("shard", Int)],
+    cells: &[Column::new("holder", Text), Column::new("epoch", Int), Column::new("beat", Int)],
+    rows: Rows::Exchanged,
+    workload: Workload::Index,
+    retention: Retention::Forever,
+};
+
 /// Every table, in the order in which a schema creates them.
-pub static ALL: [&Table; 5] = [&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS];
+pub static ALL: [&Table; 9] =
+    [&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS, &SEALS, &BLOCKS, &FRAMES, &LEASES];

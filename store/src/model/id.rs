@@ -48,9 +48,27 @@ number!(
     CatalogN, u32
 );
 number!(
-    /// One grind's output: every attempt writes under a fresh one.
-    Generation, u64
+    /// How often a bucket's seal was changed; a compare-and-set goes from one version to the next.
+    SealVersion, u32
 );
+
+/// One grind's output: every attempt writes under a fresh one, so that no two ever write the same rows.
+/// Ordered by version first: a generation of a later seal is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Generation {
+    /// The version of the seal that the attempt wants to put in force.
+    pub version: SealVersion,
+    /// Unique among all attempts of all mills; never negative.
+    pub attempt: i64,
+}
+
+impl SealVersion {
+    /// The version after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 impl Seq {
     /// The position after this one. The counter is wide enough for a segment each microsecond for an hour and

@@ -10,7 +10,7 @@ mod source;
 mod time;
 mod value;
 
-pub use id::{CatalogN, Generation, Seq, Shard, SourceId, WriterId};
+pub use id::{CatalogN, Generation, SealVersion, Seq, Shard, SourceId, WriterId};
 pub use name::{Device, Metric, NameError, NameKind, TagKey, TagValue, Tenant, Unit};
 pub use point::{Point, Points};
 pub use source::{Source, TAGS_MAX, Tags, TagsError};

@@ -58,6 +58,10 @@ pub enum Retention {
     Forever,
     /// By the retention that configuration gives for rejects.
     Rejects,
+    /// By the retention of raw samples, counted from the row's cell `ends_at`.
+    Blocks,
+    /// By the retention of the resolution that the partition begins with, counted from the row's cell `ends_at`.
+    Frames,
 }
 
 /// A table. Defined once, in `layout::tables`; compared by name.

@@ -1,21 +1,29 @@
 //! Rows of each table as types, and back. One file a table; every conversion is total: what a store gives is
 //! checked cell by cell, and what this version would not have written is [`ReadError::Corrupt`], never a panic.
 
+mod block;
 mod catalog;
 mod era;
+mod frame;
+mod lease;
 mod mark;
 mod reject;
+mod seal;
 mod segment;
 
 use bytes::Bytes;
 
-use crate::model::{CatalogN, Seq, Timestamp, WriterId};
+use crate::model::{CatalogN, Generation, SealVersion, Seq, Shard, SourceId, Timestamp, WriterId};
 use crate::wide::{Datum, ReadError, Row, Table};
 
+pub use block::BlockRow;
 pub use catalog::{CatalogRow, MetricFact};
 pub use era::EraRow;
+pub use frame::FrameRow;
+pub use lease::LeaseRow;
 pub use mark::{MarkRow, MarkState};
 pub use reject::{RejectKind, RejectRow};
+pub use seal::{Covered, SealRow, SealSummary};
 pub use segment::SegmentRow;
 
 /// A row of a table whose parts are read by position, with an error that names the column.
@@ -85,6 +93,30 @@ impl<'a> Parts<'a> {
         self.fit(name, self.key(name)?, |datum| u32::try_from(datum.as_int()?).ok())
     }
 
+    /// The generation that a key begins with, or names after the bucket.
+    fn generation_key(&self) -> Result<Generation, ReadError> {
+        let attempt = self
+            .fit("attempt", self.key("attempt")?, |datum| datum.as_int().filter(|&attempt| attempt >= 0))?;
+        Ok(Generation { version: SealVersion::new(self.u32_key("version")?), attempt })
+    }
+
+    fn source_key(&self, name: &'static str) -> Result<SourceId, ReadError> {
+        self.fit(name, self.key(name)?, source_id)
+    }
+
+    fn source_cell(&self, name: &'static str) -> Result<SourceId, ReadError> {
+        self.fit(name, self.cell(name)?, source_id)
+    }
+
+    /// A cell that holds milliseconds.
+    fn moment(&self, name: &'static str) -> Result<Timestamp, ReadError> {
+        self.fit(name, self.cell(name)?, |datum| Timestamp::from_millis(datum.as_instant()?).ok())
+    }
+
+    fn u32(&self, name: &'static str) -> Result<u32, ReadError> {
+        self.fit(name, self.cell(name)?, |datum| u32::try_from(datum.as_int()?).ok())
+    }
+
     /// A part of the key that holds milliseconds.
     fn moment_key(&self, name: &'static str) -> Result<Timestamp, ReadError> {
         self.fit(name, self.key(name)?, |datum| Timestamp::from_millis(datum.as_instant()?).ok())
@@ -93,6 +125,24 @@ impl<'a> Parts<'a> {
 
 fn seq_datum(seq: Seq) -> Datum {
     Datum::Int(i64::from(seq.get()))
+}
+
+/// Big-endian, so that bytes are ordered as the ids are.
+fn source_datum(source: SourceId) -> Datum {
+    Datum::Blob(Bytes::copy_from_slice(&source.get().to_be_bytes()))
+}
+
+fn source_id(datum: &Datum) -> Option<SourceId> {
+    let bytes: [u8; 16] = datum.as_blob()?.as_ref().try_into().ok()?;
+    Some(SourceId::new(u128::from_be_bytes(bytes)))
+}
+
+fn generation_data(generation: Generation) -> [Datum; 2] {
+    [Datum::Int(i64::from(generation.version.get())), Datum::Int(generation.attempt)]
+}
+
+fn shard_datum(shard: Shard) -> Datum {
+    Datum::Int(i64::from(shard.get()))
 }
 
 fn count_datum(count: CatalogN) -> Datum {

@@ -80,7 +80,7 @@ impl<'a> Ddl<'a> {
     /// Seconds after which rows of a table expire; `None` where they do not.
     pub(super) fn time_to_live(self, table: &Table) -> Option<u64> {
         match table.retention {
-            Retention::Forever => None,
+            Retention::Forever | Retention::Blocks | Retention::Frames => None,
             Retention::Rejects => Some(self.options.rejects_retention.as_secs()),
         }
     }
@@ -141,6 +141,10 @@ fn comment(table: &Table) -> &'static str {
         "catalog" => "Sources and their metrics, as each writer met them; dense in n",
         "marks" => "Which writer touches which bucket of a shard",
         "segments" => "Batches of samples as they came in; a body is columnar and compressed",
+        "seals" => "Which grind of a bucket is in force, and which segments it covers",
+        "blocks" => "Ground samples: columnar and compressed, by source",
+        "frames" => "Rollups of ground samples: one metric, one resolution, many sources",
+        "leases" => "Which process grinds which shard",
         "rejects" => "Messages that could not be taken, with the reason",
         "schema_version" => "Which versions of the schema were applied, when and by what",
         _ => "A table of Tidemill",

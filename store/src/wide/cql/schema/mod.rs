@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use super::options::{CqlOptions, Keyspace};
 use super::session::OpenError;
-use crate::layout::tables::{CATALOG, ERAS, MARKS, REJECTS, SEGMENTS};
+use crate::layout::tables::{BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, REJECTS, SEALS, SEGMENTS};
 use crate::wide::ColumnType::{Instant, Int, Text};
 use crate::wide::{Column, Retention, Rows, Table, Workload};
 use ddl::Ddl;
@@ -23,7 +23,7 @@ pub use drift::Drift;
 pub use server::{Server, ServerError, Version};
 
 /// The version that this program applies and works with.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// What the versions are of: other parts could have their own in the same keyspace.
 const COMPONENT: &str = "tidemill";
@@ -37,8 +37,10 @@ struct Migration {
 }
 
 /// Every version, in order. What is here was applied somewhere: only add.
-static MIGRATIONS: [Migration; 1] =
-    [Migration { version: VERSION, tables: &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS] }];
+static MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, tables: &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS] },
+    Migration { version: 2, tables: &[&SEALS, &BLOCKS, &FRAMES, &LEASES] },
+];
 
 /// Which versions were applied.
 static SCHEMA_VERSION: Table = Table {
