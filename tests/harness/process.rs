@@ -24,6 +24,7 @@ const TAIL_LINES: usize = 30;
 const TAIL_LINE_CHARS: usize = 300;
 /// A killed process that stays longer than this hangs in the kernel.
 const KILL_WITHIN: Duration = Duration::from_secs(20);
+const PAUSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running (or finished) child process.
 #[derive(Debug)]
@@ -119,9 +120,12 @@ impl Process {
         self.wait(KILL_WITHIN)
     }
 
-    /// SIGSTOP: the process keeps its sockets and answers nothing.
+    /// SIGSTOP: the process keeps its sockets and answers nothing. Returns once all of its threads stand still: the
+    /// signal is on its way for a while, in which a busy process may still answer.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        wait::until("all threads to stop", PAUSE_WITHIN, || Ok(all_stopped(self.pid)?.then_some(())))
+            .with_context(|| self.describe())
     }
 
     /// SIGCONT: undoes [`Process::pause`].
@@ -203,6 +207,19 @@ fn watch(pid: u32) -> Result<Child> {
         .process_group(0)
         .spawn()
         .context("starting a watchdog")
+}
+
+/// Whether every thread of `pid` is stopped, or none is left.
+fn all_stopped(pid: u32) -> Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ended meanwhile answers nothing either.
+        let stat = std::fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        if state.is_some_and(|state| !matches!(state, 'T' | 't' | 'Z' | 'X')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn append(path: &Path) -> Result<File> {

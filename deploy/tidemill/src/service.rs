@@ -20,7 +20,7 @@ use tidemill_ingest::source::mqtt::{MqttMetrics, MqttReport, MqttSource};
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::layout::{Eras, install_eras};
 use tidemill_store::read::Reader;
-use tidemill_store::wide::Wide;
+use tidemill_store::wide::{Retrying, Wide};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -30,14 +30,18 @@ use crate::clock::{SystemClock, fresh_writer};
 use crate::commands::Outcome;
 use crate::config::Config;
 use crate::health::Health;
+use crate::storage;
 
 /// Time that is kept back from the shutdown for the pipeline's own end, after its sources ended.
 const DRAIN_RESERVE: Duration = Duration::from_secs(1);
 
+/// The store as queries see it.
+type Patient<W> = Retrying<Arc<W>>;
+
 /// A running process.
 pub(crate) struct Service<W> {
     ingest: Option<Ingest>,
-    query: Option<Arc<Reader<W>>>,
+    query: Option<Arc<Reader<Patient<W>>>>,
     http: Http,
     watchdog: JoinHandle<()>,
     shutdown_timeout: Duration,
@@ -107,7 +111,8 @@ impl<W: Wide> Service<W> {
         let era = config.first_era();
         let eras = Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?);
         let health = Health::new();
-        let reader = Arc::new(Reader::new(Arc::clone(&wide), config.reads()));
+        let patient = storage::patient(Arc::clone(&wide), &registry)?;
+        let reader = Arc::new(Reader::new(Arc::new(patient), config.reads()));
         let serve_http = Http::bind(Arc::clone(&reader), config, roles, &registry, &health).await?;
         let ingest = if roles.contains(&Role::Ingest) {
             Some(Ingest::start(Arc::clone(&wide), eras, config, &registry).await?)
@@ -135,7 +140,7 @@ impl<W: Wide> Service<W> {
     }
 
     /// What queries read through.
-    pub(crate) const fn reader(&self) -> Option<&Arc<Reader<W>>> {
+    pub(crate) const fn reader(&self) -> Option<&Arc<Reader<Patient<W>>>> {
         self.query.as_ref()
     }
 

@@ -1,14 +1,17 @@
 //! Opening the store: the one place that knows which backends there are, and what is wrapped around them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use prometheus::Registry;
 use tidemill_store::layout::tables;
-use tidemill_store::metrics::WideMetrics;
+use tidemill_store::metrics::{RetryMetrics, WideMetrics};
 use tidemill_store::wide::cql::{Cql, CqlOptions, schema};
 use tidemill_store::wide::lsm::{Lsm, LsmOptions};
-use tidemill_store::wide::{Metered, Wide};
+use tidemill_store::wide::{Metered, RetryPolicy, Retrying, Wide};
+
+use crate::clock::random_bits;
 
 /// Opens the embedded store; waits while it replays its journals.
 pub(crate) async fn open_embedded(options: LsmOptions, registry: &Registry) -> anyhow::Result<Arc<Lsm>> {
@@ -37,4 +40,14 @@ pub(crate) async fn connect_cassandra(options: &CqlOptions, apply_schema: bool) 
 /// What every backend is wrapped in.
 pub(crate) fn decorate<W: Wide>(store: Arc<W>, registry: &Registry) -> anyhow::Result<Arc<Metered<Arc<W>>>> {
     Ok(Arc::new(Metered::new(store, WideMetrics::register(registry)?)))
+}
+
+/// How long one read of a query is repeated while the store hiccups: a fair part of a query's usual time limit, so
+/// that a node that restarts or a replica that is slow shows as a slow answer and not as an error.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The store for those that only read. Writers repeat for themselves, for as long as it takes.
+pub(crate) fn patient<W: Wide>(store: Arc<W>, registry: &Registry) -> anyhow::Result<Retrying<Arc<W>>> {
+    let policy = RetryPolicy { deadline: READ_PATIENCE, ..RetryPolicy::DEFAULT };
+    Ok(Retrying::new(store, policy, random_bits()?, RetryMetrics::register(registry)?))
 }
