@@ -1,13 +1,17 @@
-//! Bytes of bodies: columns and segments. Pure; knows nothing of stores, and trusts no length it reads (I6).
+//! Bytes of bodies: columns, segments and blocks. Pure; knows nothing of stores, and trusts no length it reads (I6).
 //!
-//! [`segment`] is what ingest writes and reads merge. Below it, reusable by other bodies: `column` (one column of
+//! [`segment`] is what ingest writes and reads merge, [`block`] what grinding makes of segments, source by source;
+//! a [`Run`] is the samples of one series between them. Below, reusable by other bodies: `column` (one column of
 //! values), `bits` (packing) and `bytes` (a bounded reader, variable-length integers).
 
 mod bits;
+pub mod block;
 mod bytes;
 mod column;
 mod convert;
+mod run;
 pub mod segment;
 
 pub use bytes::Malformed;
 pub use column::Values;
+pub use run::Run;

@@ -1,5 +1,6 @@
 //! The decoded values of a column: a vector of their kind.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::model::Value;
@@ -54,5 +55,44 @@ impl Values {
     /// All values in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Value> {
         (0..self.len()).map(|index| self.get(index).unwrap_or(Value::Bool(false)))
+    }
+
+    /// Adds a value at the end. Where it is of another kind than those before it, all become [`Values::Mixed`].
+    pub fn push(&mut self, value: Value) {
+        match (&mut *self, value) {
+            (Self::I64(values), Value::I64(value)) => values.push(value),
+            (Self::F64(values), Value::F64(value)) => values.push(value),
+            (Self::Bool(values), Value::Bool(value)) => values.push(value),
+            (Self::Text(values), Value::Text(value)) => values.push(value),
+            (Self::Mixed(values), value) if !values.is_empty() => values.push(value),
+            (values, value) if values.is_empty() => *values = Self::of(value),
+            (values, value) => *values = Self::Mixed(values.iter().chain([value]).collect()),
+        }
+    }
+
+    /// One value.
+    fn of(value: Value) -> Self {
+        match value {
+            Value::I64(value) => Self::I64(vec![value]),
+            Value::F64(value) => Self::F64(vec![value]),
+            Value::Bool(value) => Self::Bool(vec![value]),
+            Value::Text(value) => Self::Text(vec![value]),
+        }
+    }
+
+    /// A copy of the values at `range`, of which those past the end are missing.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        fn part<T: Clone>(values: &[T], range: Range<usize>) -> Vec<T> {
+            let end = range.end.min(values.len());
+            values.get(range.start.min(end)..end).unwrap_or_default().to_vec()
+        }
+        match self {
+            Self::I64(values) => Self::I64(part(values, range)),
+            Self::F64(values) => Self::F64(part(values, range)),
+            Self::Bool(values) => Self::Bool(part(values, range)),
+            Self::Text(values) => Self::Text(part(values, range)),
+            Self::Mixed(values) => Self::Mixed(part(values, range)),
+        }
     }
 }

@@ -1,0 +1,119 @@
+//! Blocks: what consecutive sources measured in one bucket, columnar, in packs of one source or many.
+//!
+//! A [`PackBuilder`] takes sources in ascending order and gives packs as they fill; a [`Pack`] gives the run of one
+//! metric of one source in one range of time, and decodes little else for it. A source too large for one body
+//! continues in further parts, later times in later ones. Nothing here knows generations, rows or stores.
+//! All lengths are checked against the bytes that are there before anything is allocated for them; a few bytes can
+//! stand for very many equal samples, hence [`Limits`] (I6). The same runs give the same bytes (I5).
+
+mod build;
+mod decode;
+mod encode;
+
+use crate::model::{NameError, SourceId, Timestamp};
+
+use super::bytes::Malformed;
+
+pub use build::PackBuilder;
+pub use decode::Pack;
+
+const VERSION: u8 = 1;
+const CRC_BYTES: usize = 4;
+
+/// How large packs become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackLimits {
+    /// A pack is closed once it has about as many bytes: small enough to read for one source, large enough that
+    /// headers vanish.
+    pub target_bytes: usize,
+    /// No body is larger, unless a single instant of a source alone is.
+    pub body_bytes_max: usize,
+    /// No pack has more samples, however well they compress, unless a single instant of a source has. What
+    /// [`Limits::samples_max`] of readers must allow.
+    pub samples_max: usize,
+}
+
+impl PackLimits {
+    /// Packs of about 16 KiB, bodies of at most 256 KiB.
+    pub const DEFAULT: Self =
+        Self { target_bytes: 16 << 10, body_bytes_max: 256 << 10, samples_max: 1 << 20 };
+}
+
+impl Default for PackLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// An encoded pack and what its row says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackBody {
+    /// The least source in it.
+    pub first_source: SourceId,
+    /// The greatest source in it; equal to the first where it holds one.
+    pub last_source: SourceId,
+    /// 0, or where a source needs several packs, which of them this is: later times in later parts.
+    pub part: u32,
+    /// The earliest time.
+    pub min_time: Timestamp,
+    /// The latest time; inclusive.
+    pub max_time: Timestamp,
+    /// How many samples; at least one.
+    pub samples: usize,
+    /// What [`Pack::decode`] takes.
+    pub body: Vec<u8>,
+}
+
+/// How much a pack may claim to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most samples.
+    pub samples_max: usize,
+}
+
+impl Limits {
+    /// More than any builder puts in a pack.
+    pub const DEFAULT: Self = Self { samples_max: 1 << 22 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Why bytes are not a pack.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// Too short for any pack.
+    #[error("a pack of {0} bytes is too short to be one")]
+    TooShort(usize),
+    /// The bytes are not those that were written.
+    #[error("the pack's checksum is {stored:08x}, its bytes give {computed:08x}")]
+    Checksum {
+        /// What it should be.
+        stored: u32,
+        /// What it is.
+        computed: u32,
+    },
+    /// Written by a later version.
+    #[error("the pack has version {0}, this program reads version {VERSION}")]
+    Version(u8),
+    /// More samples than the caller allows.
+    #[error("the pack claims {samples} samples, the limit is {limit}")]
+    TooManySamples {
+        /// How many it claims.
+        samples: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A metric's name is not allowed.
+    #[error("a metric of the pack has no valid name")]
+    Metric(#[source] NameError),
+    /// The bytes are those that were written, but no encoder writes them.
+    #[error("the pack is malformed")]
+    Malformed(#[from] Malformed),
+}
+
+#[cfg(test)]
+mod tests;
