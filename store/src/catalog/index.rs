@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::sets::{SetIndex, SharedSets};
 use super::{Selection, SourceEntry, SourceSet, id_hash, index};
 use crate::layout::{CatalogRow, Era, MetricFact};
-use crate::model::{CatalogN, Device, Shard, Source, SourceId, Tenant, WriterId};
+use crate::model::{CatalogN, Device, Metric, Shard, Source, SourceId, Tenant, WriterId};
 use crate::read::Selector;
 
 /// Position of a source in one [`CatalogIndex`]; means nothing in another.
@@ -127,6 +127,29 @@ impl CatalogIndex {
             }
         }
         selection
+    }
+
+    /// The series that a selection means, as far as they are known: for each wanted metric its sources.
+    pub fn series(&self, selection: &Selection) -> BTreeMap<Metric, SourceSet> {
+        let state = self.read();
+        // By metric set first, of which there are few: names are compared once for each, not for each source.
+        let mut by_set: BTreeMap<SetIndex, Vec<SourceIndex>> = BTreeMap::new();
+        for source in selection.sources.iter() {
+            if let Some(indexed) = state.sources.get(source.position()) {
+                by_set.entry(indexed.set).or_default().push(source);
+            }
+        }
+        let mut series: BTreeMap<Metric, SourceSet> = BTreeMap::new();
+        for (set, sources) in by_set {
+            let metrics = state.sets.metrics(set).filter(|metric| selection.wants(metric.as_str()));
+            for metric in metrics {
+                let of_metric = series.entry(metric.clone()).or_default();
+                for source in &sources {
+                    of_metric.insert(*source);
+                }
+            }
+        }
+        series
     }
 
     /// The shards of `era` in which sources of a set lie.
@@ -246,7 +269,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Metric, TagKey, TagValue, Tags, ValueKind};
+    use crate::model::{TagKey, TagValue, Tags, ValueKind};
 
     fn source(tenant: &str, device: &str, site: u8) -> Arc<Source> {
         let tag = (TagKey::new("site").unwrap(), TagValue::new(&site.to_string()).unwrap());
@@ -337,6 +360,15 @@ mod tests {
                 found.sort();
                 wanted.sort();
                 prop_assert_eq!(found, wanted);
+                let selection = index.select(&selector);
+                let series = index.series(&selection);
+                for source in selection.sources.iter() {
+                    let entry = index.entry(source).unwrap();
+                    for metric in entry.metrics.iter().map(|entry| &entry.metric) {
+                        let is_wanted = selection.wants(metric.as_str());
+                        prop_assert_eq!(series.get(metric).is_some_and(|of| of.contains(source)), is_wanted);
+                    }
+                }
             }
             for row in &rows {
                 let found = index.resolve(Shard::new(1), row.writer, [row.n].into_iter());

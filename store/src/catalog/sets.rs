@@ -4,9 +4,10 @@ use hashbrown::HashMap;
 
 use super::{MetricSet, index};
 use crate::layout::MetricFact;
+use crate::model::Metric;
 
 /// Position of a set in a [`SharedSets`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SetIndex(u32);
 
 #[derive(Debug)]
@@ -55,6 +56,14 @@ impl SharedSets {
         self.slots.get(at.position())?.set.with(facts)
     }
 
+    /// The metrics of the set at `at`.
+    pub(super) fn metrics(&self, at: SetIndex) -> impl Iterator<Item = &Metric> {
+        self.slots
+            .get(at.position())
+            .into_iter()
+            .flat_map(|shared| shared.set.iter().map(|entry| &entry.metric))
+    }
+
     /// For each position whether its set has one of the metrics that `wanted` accepts.
     pub(super) fn matching(&self, wanted: impl Fn(&str) -> bool) -> Vec<bool> {
         let any = |shared: &Shared| shared.set.iter().any(|entry| wanted(entry.metric.as_str()));
@@ -81,7 +90,7 @@ impl SetIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Metric, ValueKind};
+    use crate::model::ValueKind;
 
     fn fact(name: &str) -> MetricFact {
         MetricFact { metric: Metric::new(name).unwrap(), kind: ValueKind::F64, unit: None }

@@ -3,6 +3,7 @@
 //! Pure. A change here changes what is on disk: eras exist so that shard count and bucket width can change for
 //! later buckets without touching earlier ones.
 
+mod announce;
 mod era;
 mod eras_log;
 mod period;
@@ -10,11 +11,12 @@ mod retention;
 mod rows;
 pub mod tables;
 
+pub use announce::{Announced, load_periods, load_writers};
 pub use era::{Bucket, BucketWidth, Era, Eras, ErasError, Place, ShardCount};
 pub use eras_log::{ErasFailure, install_eras, load_eras};
 pub use period::{Period, Resolution, ResolutionError};
 pub use retention::RetentionTimes;
 pub use rows::{
-    BlockRow, CatalogRow, Covered, EraRow, FrameRow, LeaseRow, MarkRow, MarkState, MetricFact, RejectKind,
-    RejectRow, SealRow, SealSummary, SegmentRow,
+    BlockRow, CatalogRow, Covered, EraRow, FrameRow, LeaseRow, MarkRow, MarkState, MetricFact, PeriodRow,
+    RejectKind, RejectRow, SealRow, SealSummary, SegmentRow, WriterRow,
 };

@@ -74,6 +74,23 @@ impl Period {
         Self::holding(bucket, width, buckets.max(1))
     }
 
+    /// The end of a period of seals.
+    pub fn end_of_seals_millis(self, width: BucketWidth) -> i64 {
+        self.start_millis.saturating_add((nanos(width) / 1_000_000).saturating_mul(SEALS_PER_PERIOD))
+    }
+
+    /// The period of seals that starts at `millis`; `None` where none does.
+    pub fn of_seals_from_start_millis(millis: i64, width: BucketWidth) -> Option<Self> {
+        let period = (nanos(width) / 1_000_000).saturating_mul(SEALS_PER_PERIOD);
+        (millis.rem_euclid(period) == 0).then_some(Self { start_millis: millis })
+    }
+
+    /// The period of seals after this one.
+    #[must_use]
+    pub fn next_of_seals(self, width: BucketWidth) -> Self {
+        Self { start_millis: self.end_of_seals_millis(width) }
+    }
+
     /// Its start in whole milliseconds: how it is named in keys.
     pub const fn start_millis(self) -> i64 {
         self.start_millis

@@ -104,6 +104,30 @@ pub static SEALS: Table = Table {
     retention: Retention::Forever,
 };
 
+/// Which periods have seals, so that reading a long range asks for those alone: a row is written before the first seal
+/// of its period, and never goes away. Buckets of another width make another row.
+pub static PERIODS: Table = Table {
+    name: "periods",
+    partition: &[Column::new("shard", Int)],
+    clustering: &[Column::new("period", Instant), Column::new("bucket_millis", Int)],
+    cells: &[Column::new("ends_at", Instant)],
+    rows: Rows::Immutable,
+    workload: Workload::Index,
+    retention: Retention::Forever,
+};
+
+/// How many of a writer's catalog rows seals carry: who reads marks and then this knows every source there is. A row is
+/// written before the first seal that carries so many; the write time is the count, so the greatest stays.
+pub static WRITERS: Table = Table {
+    name: "writers",
+    partition: &[Column::new("shard", Int)],
+    clustering: &[Column::new("writer", Int)],
+    cells: &[Column::new("catalog_n", Int)],
+    rows: Rows::Versioned,
+    workload: Workload::Index,
+    retention: Retention::Forever,
+};
+
 /// Ground samples: packs of consecutive sources, in the order of their ids. Times are nanoseconds, inclusive;
 /// `ends_at` is the bucket's end, from which retention counts.
 pub static BLOCKS: Table = Table {
@@ -164,5 +188,5 @@ pub static LEASES: Table = Table {
 };
 
 /// Every table, in the order in which a schema creates them.
-pub static ALL: [&Table; 9] =
-    [&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS, &SEALS, &BLOCKS, &FRAMES, &LEASES];
+pub static ALL: [&Table; 11] =
+    [&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS, &SEALS, &PERIODS, &WRITERS, &BLOCKS, &FRAMES, &LEASES];

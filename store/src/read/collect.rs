@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::fetch::Fetched;
 use super::series::{Keep, SeriesTable, SourceRow};
 use super::{Excess, ReadFailure, ReadLimits, Sample};
 use crate::catalog::{CatalogIndex, Selection, SourceIndex};
@@ -14,14 +15,14 @@ use crate::model::{CatalogN, Metric, TimeRange, Value};
 
 /// What a query has collected, over all its buckets.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     samples: AtomicUsize,
     bytes: AtomicUsize,
     limits: ReadLimits,
 }
 
 impl Budget {
-    pub(super) fn new(limits: ReadLimits) -> Self {
+    pub(crate) fn new(limits: ReadLimits) -> Self {
         Self { samples: AtomicUsize::new(0), bytes: AtomicUsize::new(0), limits }
     }
 
@@ -54,31 +55,31 @@ impl Spent {
 
 /// What a query wants of a bucket.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    pub(super) selection: Arc<Selection>,
-    pub(super) range: TimeRange,
+pub(crate) struct Wanted {
+    pub(crate) selection: Arc<Selection>,
+    pub(crate) range: TimeRange,
 }
 
 /// A bucket's segments, and what is needed to understand them.
 #[derive(Debug)]
-pub(super) struct Bucket<'a> {
-    pub(super) place: Place,
-    pub(super) catalog: &'a CatalogIndex,
-    pub(super) chunks: &'a [Arc<[SegmentRow]>],
+pub(crate) struct Bucket<'a> {
+    pub(crate) place: Place,
+    pub(crate) catalog: &'a CatalogIndex,
+    pub(crate) segments: &'a Fetched,
 }
 
 /// What was found in a bucket.
 #[derive(Debug)]
-pub(super) struct Collected<K> {
+pub(crate) struct Collected<K> {
     /// What is kept of the wanted samples, by series.
-    pub(super) table: SeriesTable<K>,
+    pub(crate) table: SeriesTable<K>,
     /// Bytes of the bucket's segments.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Bucket<'_> {
     /// Looks into every segment that may hold samples in the wanted range.
-    pub(super) fn collect<K: Keep>(
+    pub(crate) fn collect<K: Keep>(
         &self,
         wanted: &Wanted,
         budget: &Budget,
@@ -97,8 +98,7 @@ impl Bucket<'_> {
     /// Segments that may hold samples in `range`: those received later override earlier ones.
     fn in_correction_order(&self, range: TimeRange) -> Vec<&SegmentRow> {
         let overlaps = |row: &&SegmentRow| row.min_time < range.end() && row.max_time >= range.start();
-        let mut rows: Vec<&SegmentRow> =
-            self.chunks.iter().flat_map(|rows| rows.iter()).filter(overlaps).collect();
+        let mut rows: Vec<&SegmentRow> = self.segments.rows().filter(overlaps).collect();
         rows.sort_unstable_by_key(|row| (row.received_at, row.writer, row.seq));
         rows
     }

@@ -1,15 +1,17 @@
-//! The segments of a marked bucket: what the head holds, and from the store what came after it.
+//! The segments of a marked bucket that its seal does not cover: what the head holds, and from the store what came
+//! after it.
 //!
 //! Only marked writers are asked for: one without a mark has nothing here that a seal does not cover. A closed mark
 //! says where its writer stopped; a writer that went on since has written a newer mark first, which the query, had
 //! it started after the acknowledgement, would have read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::head::{Head, Prefix};
-use super::snapshot::MarkedBucket;
+use super::snapshot::BucketState;
 use super::{Excess, ReadFailure};
 use crate::layout::tables::SEGMENTS;
 use crate::layout::{MarkRow, MarkState, Place, SegmentRow};
@@ -22,61 +24,114 @@ const PAGE_ROWS_MAX: u32 = 512;
 /// Writers of one bucket asked for at once.
 const WRITERS_IN_FLIGHT_MAX: usize = 4;
 
-/// The segments of a bucket, in pieces and in no order that means anything.
+/// The segments of a bucket that no seal covers, in pieces and in no order that means anything.
 #[derive(Debug, Default)]
-pub(super) struct Fetched {
-    pub(super) chunks: Vec<Arc<[SegmentRow]>>,
-    pub(super) bytes: usize,
+pub(crate) struct Fetched {
+    /// Each from one writer, those of one writer in the order of seq.
+    pieces: Vec<Piece>,
+    /// Bytes of all pieces.
+    pub(crate) bytes: usize,
 }
 
-/// Fetches every segment of `bucket` that was durable when its marks were read.
-pub(super) async fn fetch<W: Wide>(
+/// Segments of one writer, of which those before `from` are covered and those at and after `end` are left out.
+#[derive(Debug)]
+struct Piece {
+    from: Seq,
+    end: Seq,
+    rows: Arc<[SegmentRow]>,
+}
+
+impl Piece {
+    fn rows(&self) -> impl Iterator<Item = &SegmentRow> {
+        self.rows.iter().filter(|row| self.from <= row.seq && row.seq < self.end)
+    }
+}
+
+impl Fetched {
+    /// The segments that no seal covers.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &SegmentRow> {
+        self.pieces.iter().flat_map(Piece::rows)
+    }
+
+    #[allow(dead_code, reason = "what grinding needs comes with it")]
+    /// Leaves out what lies behind a hole, and says where each writer then ends: that is what a grind may cover.
+    pub(crate) fn keep_dense(&mut self) -> BTreeMap<WriterId, Seq> {
+        let mut ends: BTreeMap<WriterId, Seq> = BTreeMap::new();
+        for piece in &mut self.pieces {
+            let Some(writer) = piece.rows.first().map(|row| row.writer) else { continue };
+            let end = ends.entry(writer).or_insert(piece.from);
+            for row in piece.rows.iter().filter(|row| row.seq >= piece.from) {
+                if row.seq == *end {
+                    *end = end.next();
+                }
+            }
+            piece.end = *end;
+        }
+        ends
+    }
+}
+
+/// Fetches every segment of `bucket` that was durable when its marks were read and that its seal does not cover.
+/// What was deleted since is missing: whoever has taken long must look whether the seal is still in force.
+pub(crate) async fn fetch<W: Wide>(
     wide: &W,
     head: &Head,
-    bucket: &MarkedBucket,
+    bucket: &BucketState,
     bytes_max: usize,
 ) -> Result<Fetched, ReadFailure> {
+    if bucket.marks.is_empty() {
+        return Ok(Fetched::default());
+    }
     let mut prefixes = head.get(bucket.place);
-    let runs = bucket.marks.iter().map(|mark| (*mark, prefixes.remove(&mark.writer).unwrap_or_default()));
+    let run = |mark: &MarkRow| {
+        let from = Seq::new(bucket.covered(mark.writer).segments);
+        let prefix = prefixes.remove(&mark.writer).unwrap_or_default().going_on_from(from);
+        WriterRun { place: bucket.place, mark: *mark, from, prefix }
+    };
     // Owned: a closure over borrowed items would make this future one that no other thread may run.
-    let runs: Vec<(MarkRow, Prefix)> = runs.collect();
+    let runs: Vec<WriterRun> = bucket.marks.iter().map(run).collect();
     let mut fetched = Fetched::default();
     let mut new = stream::iter(runs)
-        .map(|(mark, prefix)| fetch_writer(wide, head, bucket.place, mark, prefix, bytes_max))
+        .map(|run| fetch_writer(wide, head, run, bytes_max))
         .buffer_unordered(WRITERS_IN_FLIGHT_MAX);
-    while let Some(chunks) = new.try_next().await? {
+    while let Some((from, chunks)) = new.try_next().await? {
         for chunk in chunks {
             fetched.bytes += chunk.iter().map(|row| row.body.len()).sum::<usize>();
-            fetched.chunks.push(chunk);
+            fetched.pieces.push(Piece { from, end: Seq::new(u32::MAX), rows: chunk });
         }
         check(fetched.bytes, bytes_max)?;
     }
     Ok(fetched)
 }
 
+/// What is asked of one writer.
+struct WriterRun {
+    place: Place,
+    mark: MarkRow,
+    from: Seq,
+    prefix: Prefix,
+}
+
 async fn fetch_writer<W: Wide>(
     wide: &W,
     head: &Head,
-    place: Place,
-    mark: MarkRow,
-    prefix: Prefix,
+    WriterRun { place, mark, from, prefix }: WriterRun,
     bytes_max: usize,
-) -> Result<Vec<Arc<[SegmentRow]>>, ReadFailure> {
+) -> Result<(Seq, Vec<Arc<[SegmentRow]>>), ReadFailure> {
     let mut chunks = prefix.chunks().to_vec();
-    let is_complete = matches!(mark.state, MarkState::Closed(through) if prefix.next() > through);
-    if !is_complete {
-        let rows = scan_from(wide, place, mark.writer, prefix.next(), bytes_max).await?;
-        head.extend(place, mark.writer, &rows);
+    let is_closed = matches!(mark.state, MarkState::Closed(through) if prefix.next() > through);
+    if !is_closed && !prefix.is_all_that_was_told() {
+        let rows = scan_from(wide, place, (mark.writer, prefix.next()), bytes_max).await?;
+        head.extend(place, (mark.writer, from), &rows);
         chunks.push(rows.into());
     }
-    Ok(chunks)
+    Ok((from, chunks))
 }
 
 async fn scan_from<W: Wide>(
     wide: &W,
     place: Place,
-    writer: WriterId,
-    seq: Seq,
+    (writer, seq): (WriterId, Seq),
     bytes_max: usize,
 ) -> Result<Vec<SegmentRow>, ReadFailure> {
     let bounds = SegmentRow::from_seq(writer, seq);

@@ -6,12 +6,13 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 
 use super::collect::{Budget, Collected, Wanted};
+use super::compute::{Work, compute};
 use super::presence::SeriesSet;
 use super::reader::{Reader, names};
 use super::series::Last;
-use super::snapshot::MarkedBucket;
-use super::{Latest, ReadFailure, Sample, Selector};
-use crate::catalog::{Selection, SourceIndex};
+use super::snapshot::BucketState;
+use super::{Excess, Latest, ReadFailure, Sample, Selector};
+use crate::catalog::{Selection, SourceIndex, SourceSet};
 use crate::model::{Metric, TimeRange};
 use crate::wide::Wide;
 
@@ -32,7 +33,11 @@ impl<W: Wide> Reader<W> {
     /// [`super::ReadLimits::latest_bytes_max`] say: a series that is silent for longer is left out.
     pub async fn latest(&self, selector: &Selector) -> Result<Vec<Latest>, ReadFailure> {
         let snapshot = self.snapshot(selector, TimeRange::ALL).await?;
-        let missing = self.known_series(&snapshot.selection);
+        let missing = self.catalog().series(&snapshot.selection);
+        let limit = self.limits.samples_max;
+        if missing.values().map(SourceSet::len).sum::<usize>() > limit {
+            return Err(ReadFailure::TooLarge { what: Excess::Samples, limit });
+        }
         let mut search = Search { missing, found: HashMap::new(), bytes: 0 };
         let by_time = snapshot.buckets.chunk_by(|a, b| a.place.bucket == b.place.bucket);
         for buckets in by_time.rev().take(self.limits.latest_buckets_max) {
@@ -41,17 +46,21 @@ impl<W: Wide> Reader<W> {
             }
             self.look_into(buckets, &mut search).await?;
         }
-        let named = search.found.into_iter().filter_map(|((source, metric), sample)| {
-            let source = Arc::clone(&self.catalog().entry(source)?.source);
-            Some(Latest { source, metric, sample })
-        });
-        let mut named: Vec<Latest> = named.collect();
-        named.sort_unstable_by(|a, b| (names(&a.source), &a.metric).cmp(&(names(&b.source), &b.metric)));
-        Ok(named)
+        let (catalog, found) = (Arc::clone(self.catalog()), search.found);
+        compute(Work::Sort(found.len()), move || {
+            let named = found.into_iter().filter_map(|((source, metric), sample)| {
+                let source = Arc::clone(&catalog.entry(source)?.source);
+                Some(Latest { source, metric, sample })
+            });
+            let mut named: Vec<Latest> = named.collect();
+            named.sort_unstable_by(|a, b| (names(&a.source), &a.metric).cmp(&(names(&b.source), &b.metric)));
+            named
+        })
+        .await
     }
 
     /// Looks for what is missing in the buckets of one span of time.
-    async fn look_into(&self, buckets: &[MarkedBucket], search: &mut Search) -> Result<(), ReadFailure> {
+    async fn look_into(&self, buckets: &[BucketState], search: &mut Search) -> Result<(), ReadFailure> {
         let budget = Arc::new(Budget::new(self.limits));
         let mut looks = stream::iter(buckets.to_vec())
             .map(|bucket| self.look(bucket, &search.missing, &budget))
@@ -75,7 +84,7 @@ impl<W: Wide> Reader<W> {
     /// The latest samples of one bucket; `None` where it is known to hold none of `missing`.
     async fn look(
         &self,
-        bucket: MarkedBucket,
+        bucket: BucketState,
         missing: &SeriesSet,
         budget: &Arc<Budget>,
     ) -> Result<Option<Collected<Last>>, ReadFailure> {
@@ -88,22 +97,6 @@ impl<W: Wide> Reader<W> {
         let collected = self.collect::<Last>(bucket.clone(), wanted, Arc::clone(budget)).await?;
         self.presence.learn(&bucket, (missing, &selection.sources), collected.table.names());
         Ok(Some(collected))
-    }
-
-    /// The series that a selection means, as far as they are known.
-    fn known_series(&self, selection: &Selection) -> SeriesSet {
-        let mut series = SeriesSet::new();
-        for source in selection.sources.iter() {
-            let Some(entry) = self.catalog().entry(source) else { continue };
-            for metric in entry.metrics.iter().map(|entry| &entry.metric) {
-                if let Some(sources) = series.get_mut(metric) {
-                    sources.insert(source);
-                } else if selection.wants(metric.as_str()) {
-                    series.entry(metric.clone()).or_default().insert(source);
-                }
-            }
-        }
-        series
     }
 }
 

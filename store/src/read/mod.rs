@@ -5,19 +5,22 @@
 //! `collect` (decode, select, put in correction order). What grinding adds comes between marks and segments:
 //! what a seal covers is read from its blocks instead.
 
-mod collect;
+pub(crate) mod collect;
+mod compute;
 mod eras;
 mod failure;
-mod fetch;
-mod head;
+pub(crate) mod fetch;
+pub(crate) mod head;
 mod latest;
+mod learn;
 mod limits;
 mod lru;
 mod presence;
 mod reader;
-mod scope;
-mod series;
-mod snapshot;
+pub(crate) mod scope;
+pub(crate) mod series;
+pub(crate) mod snapshot;
+mod survey;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::lru::Lru;
-use super::snapshot::MarkedBucket;
+use super::snapshot::BucketState;
 use crate::catalog::{SourceIndex, SourceSet, SourceSpan};
 use crate::model::{Metric, Seq, WriterId};
 
@@ -40,7 +40,7 @@ impl Presence {
     }
 
     /// The sources for which one has to look into `bucket` to find `series`.
-    pub(super) fn narrow(&self, bucket: &MarkedBucket, series: &SeriesSet) -> SourceSet {
+    pub(super) fn narrow(&self, bucket: &BucketState, series: &SeriesSet) -> SourceSet {
         let mut known = self.lock();
         let known = known.get(bucket.place).filter(|known| known.is_of(bucket));
         let mut sources = SourceSet::default();
@@ -59,7 +59,7 @@ impl Presence {
     /// and that these were `found`. Forgets it at once where writers may go on.
     pub(super) fn learn<'a>(
         &self,
-        bucket: &MarkedBucket,
+        bucket: &BucketState,
         (series, sources): (&SeriesSet, &SourceSet),
         found: impl Iterator<Item = (SourceIndex, &'a Metric)>,
     ) {
@@ -90,7 +90,7 @@ impl Presence {
 
 impl Known {
     /// Whether it still says all that there is to say of `bucket`.
-    fn is_of(&self, bucket: &MarkedBucket) -> bool {
+    fn is_of(&self, bucket: &BucketState) -> bool {
         bucket.closed_through().is_some_and(|through| through == self.through)
     }
 
@@ -113,7 +113,7 @@ mod tests {
     use crate::model::{CatalogN, Shard, Timestamp};
     use crate::wide::WriteTime;
 
-    fn bucket(states: &[MarkState]) -> MarkedBucket {
+    fn bucket(states: &[MarkState]) -> BucketState {
         let bucket_width = BucketWidth::new(Duration::from_hours(1)).unwrap();
         let era = Era { starts_at: Timestamp::MIN, shards: ShardCount::new(1).unwrap(), bucket_width };
         let bucket = Bucket::at(Timestamp::EPOCH, bucket_width);
@@ -124,10 +124,12 @@ mod tests {
             catalog: CatalogN::new(9),
             written_at: WriteTime::from_micros(0),
         };
-        MarkedBucket {
+        BucketState {
             era,
             place: Place { shard: Shard::new(0), bucket },
             marks: states.iter().zip(1..).map(mark).collect(),
+            seal: None,
+            taken_at: tokio::time::Instant::now(),
         }
     }
 
@@ -153,7 +155,7 @@ mod tests {
         assert_eq!(presence.narrow(&seen, &series), sources(&[1, 2]));
         let (x, y) = (metric("x"), metric("y"));
         presence.learn(&seen, (&series, &sources(&[1, 2])), [(SourceIndex::new(2), &y)].into_iter());
-        let narrow = |bucket: &MarkedBucket, series| presence.narrow(bucket, &SeriesSet::from([series]));
+        let narrow = |bucket: &BucketState, series| presence.narrow(bucket, &SeriesSet::from([series]));
         assert!(narrow(&seen, (x.clone(), sources(&[1, 2]))).is_empty());
         assert_eq!(narrow(&seen, (y.clone(), sources(&[1, 2]))), sources(&[2]));
         assert_eq!(narrow(&seen, (x.clone(), sources(&[1, 3]))), sources(&[3]), "never looked for");

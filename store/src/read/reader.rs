@@ -7,20 +7,18 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::collect::{Bucket, Budget, Collected, Wanted};
+use super::compute::{Work, compute};
 use super::eras::KnownEras;
-use super::fetch::{Fetched, fetch};
+use super::fetch::fetch;
 use super::head::Head;
 use super::presence::Presence;
 use super::scope::scopes;
 use super::series::{All, Keep};
-use super::snapshot::{MarkedBucket, Snapshot, Snapshots};
+use super::snapshot::{BucketState, Snapshot, Snapshots};
 use super::{Excess, ReadFailure, ReadLimits, Sample, Selector, Series};
 use crate::catalog::{CatalogIndex, SourceEntry, SourceIndex};
 use crate::model::{Metric, Source, TimeRange};
 use crate::wide::{Order, Wide};
-
-/// Bytes of segments that are decoded where the query runs; more go to a thread that may block.
-const DECODED_IN_PLACE_MAX: usize = 64 * 1024;
 
 /// Answers queries from a store. Shared by all of them; every method may be called at any time from any task, and
 /// dropping its future ends the query. What was acknowledged before a call began is in its answer (I3).
@@ -49,14 +47,19 @@ impl<W: Wide> Reader<W> {
 
     /// The sources that have at least one of the selected metrics, by tenant, device and tags.
     pub async fn sources(&self, selector: &Selector) -> Result<Vec<Arc<SourceEntry>>, ReadFailure> {
-        let snapshot = self.snapshot(selector, TimeRange::ALL).await?;
+        let snapshot = self.snapshot_of_marks(selector).await?;
         let limit = self.limits.sources_max;
         if snapshot.selection.sources.len() > limit {
             return Err(ReadFailure::TooLarge { what: Excess::Sources, limit });
         }
-        let mut entries = self.catalog().entries(&snapshot.selection.sources);
-        entries.sort_unstable_by(|a, b| names(&a.source).cmp(&names(&b.source)));
-        Ok(entries)
+        let catalog = Arc::clone(self.catalog());
+        let sources = snapshot.selection;
+        compute(Work::Sort(sources.sources.len()), move || {
+            let mut entries = catalog.entries(&sources.sources);
+            entries.sort_unstable_by(|a, b| names(&a.source).cmp(&names(&b.source)));
+            entries
+        })
+        .await
     }
 
     /// The samples in `range`, by series in the order of tenant, device, tags and metric; ascending in each. Series
@@ -73,21 +76,25 @@ impl<W: Wide> Reader<W> {
         while let Some(collected) = buckets.try_next().await? {
             for (source, metric, all) in collected.table.into_series() {
                 match series.entry((source, metric)) {
-                    Entry::Occupied(mut entry) => entry.get_mut().extend(all.settle()),
+                    Entry::Occupied(mut entry) => entry.get_mut().extend(all.settle().0),
                     Entry::Vacant(entry) => {
-                        entry.insert(all.settle());
+                        entry.insert(all.settle().0);
                     }
                 }
             }
         }
         drop(buckets);
-        let named = series.into_iter().filter_map(|((source, metric), samples)| {
-            let source = Arc::clone(&self.catalog().entry(source)?.source);
-            Some(Series { source, metric, samples })
-        });
-        let mut named: Vec<Series> = named.collect();
-        named.sort_unstable_by(|a, b| (names(&a.source), &a.metric).cmp(&(names(&b.source), &b.metric)));
-        Ok(named)
+        let catalog = Arc::clone(self.catalog());
+        compute(Work::Sort(series.len()), move || {
+            let named = series.into_iter().filter_map(|((source, metric), samples)| {
+                let source = Arc::clone(&catalog.entry(source)?.source);
+                Some(Series { source, metric, samples })
+            });
+            let mut named: Vec<Series> = named.collect();
+            named.sort_unstable_by(|a, b| (names(&a.source), &a.metric).cmp(&(names(&b.source), &b.metric)));
+            named
+        })
+        .await
     }
 
     /// Parts of `range`, cut at the bounds of buckets, that may hold samples of `selector`, in the order of time;
@@ -135,27 +142,23 @@ impl<W: Wide> Reader<W> {
         self.snapshots.take(scopes(&eras, selector, range), selector).await
     }
 
+    async fn snapshot_of_marks(&self, selector: &Selector) -> Result<Snapshot, ReadFailure> {
+        let eras = self.eras.get(&*self.wide).await?;
+        self.snapshots.take_marks(scopes(&eras, selector, TimeRange::ALL), selector).await
+    }
+
     /// What one bucket holds of what is wanted.
     pub(super) async fn collect<K: Keep + Send + 'static>(
         &self,
-        bucket: MarkedBucket,
+        bucket: BucketState,
         wanted: Wanted,
         budget: Arc<Budget>,
     ) -> Result<Collected<K>, ReadFailure> {
-        let Fetched { chunks, bytes } =
-            fetch(&*self.wide, &self.head, &bucket, self.limits.bucket_bytes_max).await?;
+        let segments = fetch(&*self.wide, &self.head, &bucket, self.limits.bucket_bytes_max).await?;
+        let bytes = segments.bytes;
         let (catalog, place) = (Arc::clone(self.catalog()), bucket.place);
-        let job = move || Bucket { place, catalog: &catalog, chunks: &chunks }.collect(&wanted, &budget);
-        if bytes <= DECODED_IN_PLACE_MAX {
-            return job();
-        }
-        match tokio::task::spawn_blocking(job).await {
-            Ok(collected) => collected,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_cancelled) => Err(ReadFailure::Ending),
-            },
-        }
+        let job = move || Bucket { place, catalog: &catalog, segments: &segments }.collect(&wanted, &budget);
+        compute(Work::Decode(bytes), job).await?
     }
 }
 

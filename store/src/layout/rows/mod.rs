@@ -7,9 +7,11 @@ mod era;
 mod frame;
 mod lease;
 mod mark;
+mod period;
 mod reject;
 mod seal;
 mod segment;
+mod writer;
 
 use bytes::Bytes;
 
@@ -22,9 +24,11 @@ pub use era::EraRow;
 pub use frame::FrameRow;
 pub use lease::LeaseRow;
 pub use mark::{MarkRow, MarkState};
+pub use period::PeriodRow;
 pub use reject::{RejectKind, RejectRow};
 pub use seal::{Covered, SealRow, SealSummary};
 pub use segment::SegmentRow;
+pub use writer::WriterRow;
 
 /// A row of a table whose parts are read by position, with an error that names the column.
 struct Parts<'a> {

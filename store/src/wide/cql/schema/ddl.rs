@@ -142,6 +142,8 @@ fn comment(table: &Table) -> &'static str {
         "marks" => "Which writer touches which bucket of a shard",
         "segments" => "Batches of samples as they came in; a body is columnar and compressed",
         "seals" => "Which grind of a bucket is in force, and which segments it covers",
+        "periods" => "Which periods of a shard have seals",
+        "writers" => "How many rows of a writer's catalog seals carry",
         "blocks" => "Ground samples: columnar and compressed, by source",
         "frames" => "Rollups of ground samples: one metric, one resolution, many sources",
         "leases" => "Which process grinds which shard",
