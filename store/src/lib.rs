@@ -11,4 +11,5 @@ pub mod layout;
 pub mod metrics;
 pub mod model;
 pub mod read;
+pub mod rollup;
 pub mod wide;

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use tidemill_store::model::Value;
 use tidemill_store::read::Sample;
 
-use super::number::{halves, nearest, quotient};
-use super::{Number, Sum};
+use tidemill_store::rollup::{Number, Sum, halves, nearest, quotient};
 
 /// Something to know about a window's samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

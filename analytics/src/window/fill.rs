@@ -2,8 +2,8 @@
 
 use tidemill_store::model::{TimeRange, Timestamp};
 
-use super::number::nearest;
 use super::{Aggregate, Answer, Row};
+use tidemill_store::rollup::nearest;
 
 /// How empty windows are answered. A filled window counts 0, whatever its other answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

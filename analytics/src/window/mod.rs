@@ -6,16 +6,13 @@
 
 mod accumulator;
 mod fill;
-mod number;
 mod spec;
-mod sum;
 mod table;
 mod tiling;
 
 pub use accumulator::{Accumulator, Aggregate, Answer};
 pub use fill::Fill;
-pub use number::Number;
 pub use spec::{CalendarUnit, Window, WindowError};
-pub use sum::Sum;
 pub use table::{Cut, Row, SeriesKey, Table, TableLimits, TooManySeries};
+pub use tidemill_store::rollup::{Number, Sum};
 pub use tiling::Tiling;

@@ -6,6 +6,7 @@
 mod id;
 mod name;
 mod point;
+mod sample;
 mod source;
 mod time;
 mod value;
@@ -13,6 +14,7 @@ mod value;
 pub use id::{CatalogN, Generation, SealVersion, Seq, Shard, SourceId, WriterId};
 pub use name::{Device, Metric, NameError, NameKind, TagKey, TagValue, Tenant, Unit};
 pub use point::{Point, Points};
+pub use sample::Sample;
 pub use source::{Source, TAGS_MAX, Tags, TagsError};
 pub use time::{Clock, TimeError, TimeRange, Timestamp};
 pub use value::{Value, ValueKind};

@@ -24,13 +24,14 @@ mod survey;
 
 use std::sync::Arc;
 
-use crate::model::{Device, Metric, Source, Tenant, Timestamp, Value};
+use crate::model::{Device, Metric, Source, Tenant};
 
 pub use failure::{Excess, ReadFailure};
 pub use limits::ReadLimits;
 pub use reader::Reader;
 
 pub use crate::catalog::{Kinds, MetricEntry, MetricSet, SourceEntry};
+pub use crate::model::Sample;
 pub use crate::wide::Order;
 
 /// Which series are asked for. An empty list means all.
@@ -42,15 +43,6 @@ pub struct Selector {
     pub devices: Vec<Device>,
     /// Only these metrics.
     pub metrics: Vec<Metric>,
-}
-
-/// One value of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sample {
-    /// When it was measured.
-    pub time: Timestamp,
-    /// What was measured.
-    pub value: Value,
 }
 
 /// Samples of one series, ascending, each time once: corrections and duplicates are settled already (I4).

@@ -11,7 +11,7 @@ use super::*;
 use crate::append::{AppendLimits, AppendMetrics, Executor, RetryPolicy, ShardAppender};
 use crate::layout::tables::{MARKS, SEGMENTS};
 use crate::layout::{Bucket, BucketWidth, MarkRow, MarkState, Place, SegmentRow, ShardCount, install_eras};
-use crate::model::{CatalogN, Points, Seq, Shard, Tags, TimeRange, WriterId};
+use crate::model::{CatalogN, Points, Seq, Shard, Tags, TimeRange, Timestamp, Value, WriterId};
 use crate::wide::{Faults, Faulty, Memory, Wide, WriteTime};
 
 const SHARD: Shard = Shard::new(0);

@@ -16,25 +16,59 @@ pub struct Sum {
     scaled: bool,
 }
 
+/// What a sum is made of, to be stored: `high + low` is the sum, `low` below half a unit in the last place of `high`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SumParts {
+    /// The sum, rounded.
+    pub(crate) high: f64,
+    /// What rounding took away; 0 where the sum is not finite.
+    pub(crate) low: f64,
+    /// Whether both are scaled down by 2^64.
+    pub(crate) scaled: bool,
+}
+
 impl Sum {
+    /// Of no terms.
+    pub const ZERO: Self = Self { running: 0.0, compensation: 0.0, scaled: false };
+
     /// Adds a term.
+    #[inline]
     pub fn add(&mut self, term: f64) {
-        let scaled = if self.scaled { term * DOWN } else { term };
-        let total = self.running + scaled;
+        self.accumulate(if self.scaled { term * DOWN } else { term });
+    }
+
+    /// Adds all terms of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        if other.scaled && !self.scaled {
+            self.scale_down();
+        }
+        let in_scale = |sum: &Self, term| if sum.scaled && !other.scaled { term * DOWN } else { term };
+        self.accumulate(in_scale(self, other.running));
+        if other.running.is_finite() {
+            self.accumulate(in_scale(self, other.compensation));
+        }
+    }
+
+    /// Adds a term that is in this sum's scale.
+    fn accumulate(&mut self, term: f64) {
+        let total = self.running + term;
         if total.is_finite() {
-            self.compensation += if self.running.abs() >= scaled.abs() {
-                (self.running - total) + scaled
+            self.compensation += if self.running.abs() >= term.abs() {
+                (self.running - total) + term
             } else {
-                (scaled - total) + self.running
+                (term - total) + self.running
             };
             self.running = total;
-        } else if self.running.is_finite() && scaled.is_finite() && !self.scaled {
-            *self =
-                Self { running: self.running * DOWN, compensation: self.compensation * DOWN, scaled: true };
-            self.add(term);
+        } else if self.running.is_finite() && term.is_finite() && !self.scaled {
+            self.scale_down();
+            self.accumulate(term * DOWN);
         } else {
             self.running = total;
         }
+    }
+
+    fn scale_down(&mut self) {
+        *self = Self { running: self.running * DOWN, compensation: self.compensation * DOWN, scaled: true };
     }
 
     /// The sum; infinite where it does not fit a double.
@@ -45,6 +79,23 @@ impl Sum {
     /// The sum divided by `count`, even where the sum itself does not fit.
     pub fn mean(&self, count: f64) -> f64 {
         self.compensated() / count * self.scale()
+    }
+
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> SumParts {
+        if !self.running.is_finite() {
+            return SumParts { high: self.running, low: 0.0, scaled: self.scaled };
+        }
+        let high = self.running + self.compensation;
+        // Exact, because the compensation is the smaller one: what it is not is lost to every double anyway.
+        let low = self.compensation - (high - self.running);
+        SumParts { high, low, scaled: self.scaled }
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "frames come next"))]
+    /// Made of parts, of which any are allowed.
+    pub(crate) const fn from_parts(parts: SumParts) -> Self {
+        Self { running: parts.high, compensation: parts.low, scaled: parts.scaled }
     }
 
     fn compensated(&self) -> f64 {
@@ -61,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::window::number::nearest;
+    use crate::rollup::number::nearest;
 
     fn sum(terms: &[f64]) -> Sum {
         let mut sum = Sum::default();
@@ -94,6 +145,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn merged_sums_are_the_sum_of_all_terms(terms in prop::collection::vec(prop_oneof![
+            -1e9..1e9_f64, -1e-9..1e-9_f64, Just(1e300), Just(-1e300), Just(f64::MAX), Just(-f64::MAX),
+        ], 0..100), cut: prop::sample::Index) {
+            let (some, more) = terms.split_at(cut.index(terms.len() + 1));
+            let mut merged = sum(some);
+            merged.merge(&Sum::from_parts(sum(more).parts()));
+            let (whole, largest) = (sum(&terms), terms.iter().fold(0.0_f64, |max, term| max.max(term.abs())));
+            let close = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a - b).abs() <= largest * 1e-28;
+            prop_assert!(close(merged.mean(4.0), whole.mean(4.0)), "{:?} {:?}", merged, whole);
+        }
+
         /// Multiples of 1/1024 below 2^40 add up exactly as integers.
         #[test]
         fn sums_of_exact_fractions_are_exact(terms in prop::collection::vec(-(1_i64 << 50)..(1 << 50), 0..500)) {

@@ -1,8 +1,10 @@
-//! Numbers as values hold them, integer or double, compared and divided without loss.
+//! Numbers as values hold them, integer or double: compared, added and divided without loss.
+//!
+//! [`Total`] is what sums of them give: exact while all are integers, and rounded once where doubles are among them.
 
 use std::cmp::Ordering;
 
-use tidemill_store::model::Value;
+use crate::model::Value;
 
 /// A numeric value. A boolean counts as the integer 0 or 1, text is no number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +31,14 @@ impl Number {
         matches!(self, Self::Float(float) if float.is_nan())
     }
 
+    /// The double nearest to it.
+    pub fn nearest(self) -> f64 {
+        match self {
+            Self::Integer(integer) => nearest(i128::from(integer)),
+            Self::Float(float) => float,
+        }
+    }
+
     /// Compares exactly, also an integer with a double; `None` where one is NaN.
     pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {
@@ -36,6 +46,25 @@ impl Number {
             (Self::Float(a), Self::Float(b)) => a.partial_cmp(&b),
             (Self::Integer(a), Self::Float(b)) => compare_mixed(a, b),
             (Self::Float(a), Self::Integer(b)) => compare_mixed(b, a).map(Ordering::reverse),
+        }
+    }
+}
+
+/// A sum or a difference of numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Total {
+    /// Exact.
+    Integer(i128),
+    /// A double, NaN and infinities included.
+    Float(f64),
+}
+
+impl Total {
+    /// The double nearest to it.
+    pub fn nearest(self) -> f64 {
+        match self {
+            Self::Integer(integer) => nearest(integer),
+            Self::Float(float) => float,
         }
     }
 }
@@ -62,18 +91,18 @@ fn compare_mixed(integer: i64, float: f64) -> Option<Ordering> {
     clippy::cast_precision_loss,
     reason = "rounding to nearest is what is asked for"
 )]
-pub(super) fn nearest(integer: i128) -> f64 {
+pub fn nearest(integer: i128) -> f64 {
     integer as f64
 }
 
 /// `sum / count` for a positive `count`, without first rounding a large `sum`.
-pub(super) fn quotient(sum: i128, count: u64) -> f64 {
+pub fn quotient(sum: i128, count: u64) -> f64 {
     let count = i128::from(count.max(1));
     nearest(sum / count) + nearest(sum % count) / nearest(count)
 }
 
 /// Two doubles whose exact sum is `integer` (up to 2^106).
-pub(super) fn halves(integer: i128) -> (f64, f64) {
+pub fn halves(integer: i128) -> (f64, f64) {
     let high = nearest(integer);
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "a rounded i128 is whole")]
     let rest = integer.saturating_sub(high as i128);
