@@ -1,13 +1,15 @@
 //! Errors: what a caller may conclude when the cluster refuses, is short of replicas, or is silent.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tidemill_store::layout::tables::SEGMENTS;
-use tidemill_store::wide::cql::schema::{self, SchemaError};
+use tidemill_store::wide::cql::schema::{self, SchemaError, SchemaState};
 use tidemill_store::wide::cql::{Consistency, Cql, CqlOptions, Credentials, Keyspace, OpenError};
-use tidemill_store::wide::{Effect, Scan, Wide, WriteError};
+use tidemill_store::wide::{Effect, Row, Scan, Wide, WriteError};
 use tidemill_tests::cassandra::{Cluster, DATACENTER, Topology, fresh_keyspace};
+use tokio::time::Instant;
 
 use crate::fixture::{all_pages, at, failure, ints, run, runtime, segment, segments_of};
 
@@ -27,8 +29,9 @@ pub(crate) async fn too_few_replicas(options: CqlOptions) -> Result<()> {
     let mut bold = options.clone();
     bold.write_consistency = Consistency::LocalOne;
     bold.read_consistency = Consistency::LocalOne;
-    let bold = failure(Cql::connect(&bold).await, "a record of the schema cannot be read")?;
-    ensure!(bold.to_string().contains("Not enough nodes are alive"), "{bold}");
+    let bold = Cql::connect(&bold).await?;
+    bold.put(&SEGMENTS, &segments_of(1), &[segment(1, 0, 10)], at(1)).await?;
+    ensure!(bold.get(&SEGMENTS, &segments_of(1), &ints(&[1, 0])).await?.is_some(), "one was asked for");
     let error = failure(cql.get(&SEGMENTS, &segments_of(1), &ints(&[1, 0])).await, "nor for a read")?;
     ensure!(error.is_transient(), "{error}");
     Ok(())
@@ -101,11 +104,79 @@ pub(crate) async fn frozen_node(options: &CqlOptions, cluster: &Cluster) -> Resu
     let error = failure(put(1).await, "a frozen node answered")?;
     ensure!(error.is_transient() && error.effect() == Effect::Unknown, "{error}");
     cluster.node(0).resume()?;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while let Err(error) = put(1).await {
-        ensure!(error.is_transient() && tokio::time::Instant::now() < deadline, "not back: {error}");
+        ensure!(error.is_transient() && Instant::now() < deadline, "not back: {error}");
     }
     let rows = all_pages(&cql, &Scan::partition(&SEGMENTS, segments_of(1))).await?;
     ensure!(rows == [segment(1, 0, 10), segment(1, 1, 10)], "{} rows", rows.len());
     Ok(())
+}
+
+/// Three nodes here, one elsewhere, which is the one that the options name.
+pub(crate) fn data_centres() -> Result<()> {
+    let cluster = Cluster::start(&Topology::of(&["north", "north", "north", "south"]))?;
+    let keyspace = Keyspace::new(&fresh_keyspace("cql_centres"))?;
+    let mut options = CqlOptions::new(vec![cluster.node(3).contact_point()], keyspace, "north", 3);
+    options.replication.insert("south".to_owned(), 1);
+    options.request_timeout = Duration::from_secs(3);
+    runtime()?.block_on(async {
+        apply_through_every_node(&options, &cluster).await?;
+        let cql = Cql::connect(&options).await?;
+        put_until_taken(&cql, 0..50).await?;
+        cluster.node(1).kill()?;
+        put_until_taken(&cql, 50..150).await?;
+        cluster.node(3).kill()?;
+        put_until_taken(&cql, 150..200).await?;
+        let rows = all_pages(&cql, &Scan::partition(&SEGMENTS, segments_of(1))).await?;
+        ensure!(rows == segments(0..200), "{} of 200 acknowledged rows", rows.len());
+        cluster.node(2).kill()?;
+        no_quorum_is_not_applied(&cql).await
+    })
+}
+
+async fn apply_through_every_node(options: &CqlOptions, cluster: &Cluster) -> Result<()> {
+    let appliers: Vec<_> = cluster
+        .contact_points()
+        .into_iter()
+        .map(|node| {
+            let options = CqlOptions { contact_points: vec![node], ..options.clone() };
+            tokio::spawn(async move { schema::apply(&options).await })
+        })
+        .collect();
+    for applier in appliers {
+        applier.await??;
+    }
+    let report = schema::check(options).await?;
+    ensure!(report.state == SchemaState::Current && report.drift.is_empty(), "{report:?}");
+    Ok(())
+}
+
+fn segments(seqs: Range<i64>) -> Vec<Row> {
+    seqs.map(|seq| segment(1, seq, 10)).collect()
+}
+
+/// Each row is repeated, the same key and bytes, until it is acknowledged.
+async fn put_until_taken(cql: &Cql, seqs: Range<i64>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    for row in segments(seqs) {
+        while let Err(error) = cql.put(&SEGMENTS, &segments_of(1), std::slice::from_ref(&row), at(1)).await {
+            ensure!(error.is_transient() && Instant::now() < deadline, "not taken: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// With one node of three nothing is acknowledged, and once the loss is known, nothing is even begun.
+async fn no_quorum_is_not_applied(cql: &Cql) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    loop {
+        let outcome = cql.put(&SEGMENTS, &segments_of(1), &segments(200..201), at(1)).await;
+        let error = failure(outcome, "one replica of three took a write, or another data centre did")?;
+        ensure!(error.is_transient() && Instant::now() < deadline, "the loss stays unknown: {error}");
+        if error.effect() == Effect::NotApplied {
+            ensure!(error.to_string().contains("Not enough nodes are alive"), "{error}");
+            return Ok(());
+        }
+    }
 }

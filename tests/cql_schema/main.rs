@@ -38,5 +38,10 @@ fn main() -> ExitCode {
             &[Requirement::Cassandra],
             errors::faults,
         ),
+        trial(
+            "a_data_centre_serves_itself_and_loses_nothing_with_a_node",
+            &[Requirement::Cassandra],
+            errors::data_centres,
+        ),
     ])
 }

@@ -1,7 +1,7 @@
 //! Opening sessions: how the driver is set up, and what it means when a cluster cannot be reached.
 //!
-//! Two kinds. A survey looks at the cluster (schema, data centres) over one connection to each node; the session
-//! for data has connections to the local data centre alone, because requests never go elsewhere.
+//! Two kinds: a survey looks at the cluster and changes its schema, the session for data does the rest. Both connect
+//! to the local data centre alone, because requests never go elsewhere.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ fn builder(options: &CqlOptions, purpose: Purpose) -> SessionBuilder {
         Purpose::Survey => NonZeroUsize::MIN,
         Purpose::Data => options.connections_per_host.into(),
     };
-    let mut builder = SessionBuilder::new()
+    let builder = SessionBuilder::new()
         .known_nodes(&options.contact_points)
         .pool_size(PoolSize::PerHost(connections))
         .connection_timeout(options.connect_timeout)
@@ -143,19 +143,18 @@ fn builder(options: &CqlOptions, purpose: Purpose) -> SessionBuilder {
         .keepalive_timeout(KEEPALIVE_TIMEOUT)
         .keyspaces_to_fetch([options.keyspace.as_str()])
         .fetch_full_schema_metadata(false)
+        // Nodes elsewhere are listed, and nothing is sent to them: they need not even be reachable.
+        .host_filter(Arc::new(DcHostFilter::new(options.local_datacenter.clone())))
         .custom_identity(
             SelfIdentity::new()
                 .with_application_name(APPLICATION)
                 .with_application_version(env!("CARGO_PKG_VERSION")),
         )
         .default_execution_profile_handle(profile(options, purpose).into_handle());
-    if purpose == Purpose::Data {
-        builder = builder.host_filter(Arc::new(DcHostFilter::new(options.local_datacenter.clone())));
+    match &options.credentials {
+        Some(login) => builder.user(&login.username, &login.password),
+        None => builder,
     }
-    if let Some(login) = &options.credentials {
-        builder = builder.user(&login.username, &login.password);
-    }
-    builder
 }
 
 /// Requests of data have no deadline here: the backend gives each operation one, its turn included.

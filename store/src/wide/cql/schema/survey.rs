@@ -14,10 +14,10 @@ use scylla::policies::load_balancing::{
 };
 use scylla::response::query_result::QueryRowsResult;
 use scylla::serialize::row::SerializeRow;
-use scylla::statement::{Consistency, SerialConsistency, Statement};
+use scylla::statement::{Consistency, Statement};
 
 use super::super::options::{CqlOptions, Keyspace};
-use super::super::session::{OpenError, Purpose, open};
+use super::super::session::{OpenError, Purpose, level, open};
 use super::SchemaError;
 use super::drift::{Found, Place};
 use super::server::Server;
@@ -26,6 +26,7 @@ use super::server::Server;
 pub(super) struct Survey {
     session: Session,
     node: Arc<dyn LoadBalancingPolicy>,
+    read: Consistency,
 }
 
 impl Survey {
@@ -43,7 +44,7 @@ impl Survey {
             return Err(OpenError::Other(format!("the nodes of {local} have just gone")).into());
         };
         let node = SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(first), None);
-        Ok(Self { session, node })
+        Ok(Self { session, node, read: level(options.read_consistency) })
     }
 
     /// The data centres of the cluster, in order.
@@ -119,8 +120,7 @@ impl Survey {
         Ok(rows.into_iter().map(|(table, given)| (table, seconds(given))).collect())
     }
 
-    /// The rows that a question gives, read at the strongest level that one node can answer by itself for its own
-    /// tables, and serially for ours.
+    /// The rows that a question gives.
     pub(super) async fn rows<R>(&self, text: &str, values: impl SerializeRow) -> Result<Vec<R>, SchemaError>
     where
         R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
@@ -139,8 +139,7 @@ impl Survey {
     fn statement(&self, text: &str) -> Statement {
         let mut statement = Statement::new(text);
         statement.set_load_balancing_policy(Some(Arc::clone(&self.node)));
-        statement.set_consistency(Consistency::LocalQuorum);
-        statement.set_serial_consistency(Some(SerialConsistency::LocalSerial));
+        statement.set_consistency(self.read);
         statement
     }
 }
