@@ -151,9 +151,10 @@ pub struct CqlOptions {
 }
 
 impl CqlOptions {
-    /// See the measurement at [`Self::IN_FLIGHT_DEFAULT`].
+    /// Measured against one node: large bodies gain nothing from more, small ones some from a second; a node that
+    /// dies takes its connections' requests with it, so not many.
     pub const CONNECTIONS_DEFAULT: NonZeroU16 = NonZeroU16::new(2).unwrap();
-    /// Enough to keep a node busy.
+    /// A node was busy with 64 in flight; this leaves room for several nodes.
     pub const IN_FLIGHT_DEFAULT: NonZeroU16 = NonZeroU16::new(256).unwrap();
     /// More than a server's own limits (2 s for writes, 5 s for reads): its verdict, which tells more than silence,
     /// comes first.
