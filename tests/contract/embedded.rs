@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -41,6 +42,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         a_newer_format_is_refused_and_left_alone,
         a_directory_with_other_files_is_refused_and_left_alone,
         a_claim_that_was_cut_short_is_taken_over,
+        a_store_whose_files_vanish_ends_up_broken,
         a_closed_store_refuses_everything,
         a_row_too_large_is_refused_and_the_store_goes_on,
     ]
@@ -272,6 +274,36 @@ async fn a_claim_that_was_cut_short_is_taken_over(directory: &Path) -> Result<()
     std::fs::write(directory.join("format.new"), "tidem")?;
     write_some(&open(directory)?).await?;
     check_some(&open(directory)?).await
+}
+
+/// As when the disk is full: what flushes in the background fails, and writers must not wait for it for ever.
+async fn a_store_whose_files_vanish_ends_up_broken(directory: &Path) -> Result<()> {
+    let deadline = Duration::from_secs(1);
+    let options = LsmOptions { write_buffer_bytes: 64 * 1024, deadline, ..LsmOptions::new(directory) };
+    let store = Arc::new(Lsm::open(options, &tables::ALL, &Registry::new())?);
+    write_some(&store).await?;
+    std::fs::remove_dir_all(directory.join("tree").join("keyspaces"))?;
+    let writers: Vec<_> =
+        (0..16).map(|writer| tokio::spawn(write_until_broken(Arc::clone(&store), writer))).collect();
+    for writer in writers {
+        writer.await??;
+    }
+    let after = store.put(&BODIES, &bodies(), &[], at(1)).await;
+    ensure!(matches!(after, Err(WriteError::Broken { .. })), "broken, and then {after:?}");
+    Ok(())
+}
+
+async fn write_until_broken(store: Arc<Lsm>, writer: i64) -> Result<()> {
+    let mut failures = Vec::new();
+    for seq in 100..2000 {
+        match store.put(&BODIES, &bodies(), &[body(writer, seq, vec![7; 30_000])], at(1)).await {
+            Ok(()) => {}
+            Err(WriteError::Broken { .. }) => return Ok(()),
+            Err(error) => failures.push(error.to_string()),
+        }
+        ensure!(failures.len() < 10, "unavailable for ever: {failures:?}");
+    }
+    anyhow::bail!("writer {writer} wrote on without files")
 }
 
 async fn a_closed_store_refuses_everything(directory: &Path) -> Result<()> {

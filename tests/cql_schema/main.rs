@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         on_shared("applying_a_schema_twice_changes_nothing", schema::applying_twice),
         on_shared("two_processes_may_apply_a_schema_at_once", schema::applying_at_once),
         on_shared("an_apply_that_was_cut_short_is_completed_by_the_next", schema::completing),
+        on_shared("a_keyspace_of_the_first_version_is_brought_up_to_date", schema::upgrading),
         on_shared("a_keyspace_of_a_newer_version_is_left_alone", schema::newer),
         on_shared("tables_are_compacted_compressed_and_expired_as_they_are_used", schema::table_options),
         on_shared("a_changed_retention_is_applied_to_the_table", schema::retention),

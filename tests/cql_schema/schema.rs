@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use tidemill_store::layout::tables::MARKS;
+use tidemill_store::layout::tables::{ALL, CATALOG, ERAS, MARKS, REJECTS, SEGMENTS};
 use tidemill_store::wide::cql::schema::{self, Drift, SchemaError, SchemaState};
 use tidemill_store::wide::cql::{ConnectError, Cql, CqlOptions, OpenError};
+use tidemill_store::wide::{Datum, Key, Wide as _};
 
 use crate::fixture::{failure, run, session};
 
@@ -22,7 +23,7 @@ pub(crate) async fn applying_twice(options: CqlOptions) -> Result<()> {
     let before = tables().await?;
     let second = schema::apply(&options).await?;
     ensure!(second.before == SchemaState::Current, "{second:?}");
-    ensure!(tables().await? == before && before.len() == 6, "tables changed from {before:?}");
+    ensure!(tables().await? == before && before.len() == ALL.len() + 1, "tables changed from {before:?}");
     let report = schema::check(&options).await?;
     ensure!(report.state == SchemaState::Current && report.drift.is_empty(), "{report:?}");
     Ok(())
@@ -42,7 +43,7 @@ pub(crate) async fn applying_at_once(options: CqlOptions) -> Result<()> {
     ensure!(report.state == SchemaState::Current && report.drift.is_empty(), "{report:?}");
     let text = format!("SELECT applied_by FROM {}.schema_version", options.keyspace);
     let rows = session(&options).await?.query_unpaged(text, ()).await?.into_rows_result()?;
-    ensure!(rows.rows_num() == 1, "{} records", rows.rows_num());
+    ensure!(rows.rows_num() == usize::try_from(schema::VERSION)?, "{} records", rows.rows_num());
     Cql::connect(&options).await?;
     Ok(())
 }
@@ -53,6 +54,29 @@ pub(crate) async fn completing(options: CqlOptions) -> Result<()> {
     ensure!(found == SchemaState::Absent, "{found:?}");
     schema::apply(&options).await?;
     Cql::connect(&options).await?;
+    Ok(())
+}
+
+/// A keyspace as the first version left it, with a row in it.
+pub(crate) async fn upgrading(options: CqlOptions) -> Result<()> {
+    schema::create(&options, &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS]).await?;
+    run(
+        &options,
+        "CREATE TABLE KS.schema_version (component text, version bigint, applied_at timestamp, applied_by text, \
+         PRIMARY KEY ((component), version))",
+    )
+    .await?;
+    run(&options, "INSERT INTO KS.schema_version (component, version) VALUES ('tidemill', 1)").await?;
+    run(&options, "INSERT INTO KS.eras (fleet, starts_at, shards, bucket_millis) VALUES (0, 0, 4, 60000)")
+        .await?;
+    let refused = failure(Cql::connect(&options).await, "an older keyspace was used")?;
+    ensure!(matches!(refused, ConnectError::Older { found: 1, needed: schema::VERSION }), "{refused}");
+    let applied = schema::apply(&options).await?;
+    ensure!(applied.before == SchemaState::Older(1) && applied.drift.is_empty(), "{applied:?}");
+    let store = Cql::connect(&options).await?;
+    let (partition, clustering) = (Key::from([Datum::Int(0)]), Key::from([Datum::Instant(0)]));
+    let era = store.get(&ERAS, &partition, &clustering).await?.context("the era is gone")?;
+    ensure!(era.cells == [Datum::Int(4), Datum::Int(60_000)], "{era:?}");
     Ok(())
 }
 

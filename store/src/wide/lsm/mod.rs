@@ -13,6 +13,7 @@ mod pending;
 mod tree;
 mod value;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -44,16 +45,22 @@ pub struct Lsm {
     reads: Arc<Semaphore>,
     waiting_bytes: Arc<Semaphore>,
     broken: Arc<OnceLock<String>>,
+    examined: Arc<AtomicBool>,
     options: LsmOptions,
 }
 
-/// A thread that is waited for.
-struct Joined(Option<thread::JoinHandle<()>>);
+/// A thread that is waited for, but in a broken store, where it may never end.
+struct Joined {
+    thread: Option<thread::JoinHandle<()>>,
+    broken: Arc<OnceLock<String>>,
+}
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        // A panic in there was answered to every caller as a broken store.
-        let _ = self.0.take().map(thread::JoinHandle::join);
+        if self.broken.get().is_none() {
+            // A panic in there was answered to every caller as a broken store.
+            let _ = self.thread.take().map(thread::JoinHandle::join);
+        }
     }
 }
 
@@ -81,24 +88,35 @@ impl Lsm {
         let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
         Ok(Self {
             inbox,
-            _committer: Joined(Some(thread)),
+            _committer: Joined { thread: Some(thread), broken: Arc::clone(&broken) },
             tree,
             reads: Arc::new(Semaphore::new(usize::try_from(options.reads_max).unwrap_or(1).max(1))),
             waiting_bytes: Arc::new(Semaphore::new(usize::try_from(options.commit_bytes_max).unwrap_or(1))),
             broken,
+            examined: Arc::default(),
             options,
         })
     }
 
     /// Takes no more operations, finishes those under way and syncs. The directory is given up when the last
     /// handle is dropped. Closing again does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where what is under way does not end within the deadline, or the store is broken.
     pub async fn close(&self) -> Result<(), WriteError> {
-        let (closed, done) = oneshot::channel();
-        if self.inbox.send(Message::Close(closed)).await.is_ok() {
-            let _ = done.await;
+        let finished = async {
+            let (closed, done) = oneshot::channel();
+            if self.inbox.send(Message::Close(closed)).await.is_ok() {
+                let _ = done.await;
+            }
+            let _reads = self.reads.acquire_many(self.options.reads_max.max(1)).await;
+            self.reads.close();
+        };
+        if tokio::time::timeout(self.options.deadline, finished).await.is_err() {
+            let reason = format!("not closed within {:?}", self.options.deadline);
+            return Err(WriteError::Unavailable { effect: Effect::Unknown, reason });
         }
-        let _reads = self.reads.acquire_many(self.options.reads_max.max(1)).await;
-        self.reads.close();
         let tree = Arc::clone(&self.tree);
         let synced = tokio::task::spawn_blocking(move || tree.sync()).await;
         match synced {
@@ -134,6 +152,7 @@ impl Lsm {
                 .unwrap_or_else(|_| Err(WriteError::Broken { reason: COMMITTER_PANICKED.to_owned() }))
         };
         tokio::time::timeout(self.options.deadline, committed).await.unwrap_or_else(|_| {
+            self.examine();
             let reason = format!("not committed within {:?}", self.options.deadline);
             Err(WriteError::Unavailable { effect, reason })
         })
@@ -145,6 +164,23 @@ impl Lsm {
             Some(reason) => WriteError::Broken { reason: reason.clone() },
             None => WriteError::Refused { reason: "the store is closed".to_owned() },
         }
+    }
+
+    /// Finds out, beside the caller, whether the tree has failed in the background: a commit then may wait for it
+    /// for ever.
+    fn examine(&self) {
+        if self.examined.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (tree, broken, examined) =
+            (Arc::clone(&self.tree), Arc::clone(&self.broken), Arc::clone(&self.examined));
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = tree.examine() {
+                tracing::error!(%error, "the tree has failed; nothing more is written until restart");
+                let _ = broken.set(error.to_string());
+            }
+            examined.store(false, Ordering::Relaxed);
+        });
     }
 
     /// Reads on a blocking thread, within the deadline. A caller that goes away leaves its read to end by itself.

@@ -91,6 +91,11 @@ impl Tree {
         self.database.persist(PersistMode::SyncAll).map_err(disk_error)
     }
 
+    /// Whether flushes and compactions in the background still work. May wait for a commit under way.
+    pub(super) fn examine(&self) -> Result<(), DiskError> {
+        self.database.persist(PersistMode::Buffer).map_err(disk_error)
+    }
+
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> Result<u64, DiskError> {
         self.database.disk_space().map_err(disk_error)
