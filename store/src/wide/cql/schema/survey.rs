@@ -16,11 +16,15 @@ use scylla::response::query_result::QueryRowsResult;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::{Consistency, Statement};
 
+use super::super::error::{Failure, Verdict};
 use super::super::options::{CqlOptions, Keyspace};
 use super::super::session::{OpenError, Purpose, level, open};
 use super::SchemaError;
 use super::drift::{Found, Place};
 use super::server::Server;
+
+/// How often a change is tried. The server's own limit of some seconds lies in between.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// A session that looks at the schema and changes it.
 pub(super) struct Survey {
@@ -57,14 +61,22 @@ impl Survey {
         names
     }
 
-    /// Runs a statement that changes something, and waits until all nodes agree on the schema.
+    /// Runs a statement that changes something and may be repeated, and waits until all nodes agree on the schema.
+    /// What may have been in vain is repeated: several processes that apply at once can keep each other waiting
+    /// until the server gives up.
     pub(super) async fn change(&self, text: &str) -> Result<(), SchemaError> {
-        let failed = |reason: String| SchemaError::Statement { statement: text.to_owned(), reason };
-        self.session
-            .query_unpaged(self.statement(text), ())
-            .await
-            .map(drop)
-            .map_err(|error| failed(error.to_string()))
+        let mut attempt = 1;
+        loop {
+            let Err(error) = self.session.query_unpaged(self.statement(text), ()).await else {
+                return Ok(());
+            };
+            let failure = Failure::from(error);
+            if failure.verdict == Verdict::Refused || attempt == ATTEMPTS_MAX {
+                let reason = failure.reason;
+                return Err(SchemaError::Statement { statement: text.to_owned(), reason });
+            }
+            attempt += 1;
+        }
     }
 
     /// The server's kind and version.
