@@ -52,10 +52,13 @@ pub struct SealSummary {
     pub segment_bytes: u64,
     /// Bytes that grinds wrote, over all grinds of the bucket.
     pub written_bytes: u64,
+    /// The coarsest resolution, in seconds, whose frames have every series of the blocks; 0 where none does. Who
+    /// does not find a series there knows that it has no samples in the bucket, without looking into blocks.
+    pub framed_seconds: u64,
 }
 
 impl SealSummary {
-    fn fields(&mut self) -> [(&'static str, &mut u64); 8] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 9] {
         [
             ("samples", &mut self.samples),
             ("duplicates", &mut self.duplicates),
@@ -65,6 +68,7 @@ impl SealSummary {
             ("frame_bytes", &mut self.frame_bytes),
             ("segment_bytes", &mut self.segment_bytes),
             ("written_bytes", &mut self.written_bytes),
+            ("framed_seconds", &mut self.framed_seconds),
         ]
     }
 
