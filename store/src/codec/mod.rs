@@ -1,7 +1,7 @@
 //! Bytes of bodies: columns, segments and blocks. Pure; knows nothing of stores, and trusts no length it reads (I6).
 //!
 //! [`segment`] is what ingest writes and reads merge, [`block`] what grinding makes of segments, source by source;
-//! a [`Run`] is the samples of one series between them. Below, reusable by other bodies: `column` (one column of
+//! a [`Run`] is the samples of one series between them; [`frame`] is what their windows say. Below, reusable by other bodies: `column` (one column of
 //! values), `bits` (packing) and `bytes` (a bounded reader, variable-length integers).
 
 mod bits;
@@ -9,6 +9,7 @@ pub mod block;
 mod bytes;
 mod column;
 mod convert;
+pub mod frame;
 mod run;
 pub mod segment;
 

@@ -18,10 +18,14 @@ mod window;
 
 pub use fields::Fields;
 pub use fold::{Counts, Fold};
+pub(crate) use fold::{Ends, Extremes, Integrals, NumberSum};
 pub use number::{Number, Total, halves, nearest, quotient};
+pub(crate) use sketch::Bins;
 pub use sketch::Sketch;
+pub(crate) use states::States;
 pub use states::{STATES_MAX, State, StateSpan, TooManyStates};
 pub use sum::Sum;
+pub(crate) use sum::SumParts;
 pub use window::{WindowState, fold_run, fold_run_with_sketches};
 
 #[cfg(test)]

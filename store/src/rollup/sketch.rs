@@ -36,7 +36,6 @@ pub(crate) struct Bins {
     counts: Vec<u64>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "frames come next"))]
 impl Bins {
     /// From stored counts; `None` where they are no sketch's.
     pub(crate) fn new(first: i32, counts: Vec<u64>) -> Option<Self> {
@@ -81,10 +80,10 @@ impl Bins {
             return;
         }
         let below = usize::try_from(floor - self.first).unwrap_or(0).min(self.counts.len());
-        let moved = self.counts.drain(..below).sum::<u64>();
+        let moved = self.counts.drain(..below).fold(0_u64, u64::saturating_add);
         self.first = floor;
         match self.counts.first_mut() {
-            Some(bin) => *bin += moved,
+            Some(bin) => *bin = bin.saturating_add(moved),
             None => self.counts.push(moved),
         }
     }
@@ -136,6 +135,11 @@ impl Sketch {
         self.positive.merge(&other.positive);
         self.zeros += other.zeros;
         self.infinite.iter_mut().zip(other.infinite).for_each(|(count, more)| *count += more);
+    }
+
+    /// How many bins it has.
+    pub(crate) fn bins(&self) -> usize {
+        self.negative.counts.len() + self.positive.counts.len()
     }
 
     /// How many numbers it has.

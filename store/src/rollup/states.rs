@@ -29,6 +29,14 @@ impl State {
             Value::F64(_) | Value::I64(_) => None,
         }
     }
+
+    /// How many bytes its text has.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Bool(_) => 0,
+            Self::Text(text) => text.len(),
+        }
+    }
 }
 
 /// What is known of one state.
@@ -55,7 +63,6 @@ impl States {
     pub(crate) const NONE: Self = Self(Ok(Vec::new()));
     pub(crate) const TOO_MANY: Self = Self(Err(TooManyStates));
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "frames come next"))]
     /// Of spans that ascend by their state; `None` where they do not, or are too many.
     pub(crate) fn new(spans: Vec<StateSpan>) -> Option<Self> {
         let ascending = spans.is_sorted_by(|a, b| a.state < b.state);

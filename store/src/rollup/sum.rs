@@ -92,7 +92,6 @@ impl Sum {
         SumParts { high, low, scaled: self.scaled }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "frames come next"))]
     /// Made of parts, of which any are allowed.
     pub(crate) const fn from_parts(parts: SumParts) -> Self {
         Self { running: parts.high, compensation: parts.low, scaled: parts.scaled }
