@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod codec;
 pub mod layout;
 pub mod metrics;
+pub mod mill;
 pub mod model;
 pub mod read;
 pub mod rollup;

@@ -55,10 +55,12 @@ pub struct SealSummary {
     /// The coarsest resolution, in seconds, whose frames have every series of the blocks; 0 where none does. Who
     /// does not find a series there knows that it has no samples in the bucket, without looking into blocks.
     pub framed_seconds: u64,
+    /// Bytes of segments and of earlier generations that this seal replaced and that are not deleted yet.
+    pub garbage_bytes: u64,
 }
 
 impl SealSummary {
-    fn fields(&mut self) -> [(&'static str, &mut u64); 9] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 10] {
         [
             ("samples", &mut self.samples),
             ("duplicates", &mut self.duplicates),
@@ -69,6 +71,7 @@ impl SealSummary {
             ("segment_bytes", &mut self.segment_bytes),
             ("written_bytes", &mut self.written_bytes),
             ("framed_seconds", &mut self.framed_seconds),
+            ("garbage_bytes", &mut self.garbage_bytes),
         ]
     }
 

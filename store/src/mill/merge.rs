@@ -1,0 +1,251 @@
+//! From segments to runs: the samples of some sources, gathered in correction order, each time once (I4). Pure, and
+//! where grinding spends much of its processor time.
+//!
+//! Segments are added in the order (`received_at`, writer, seq); of two samples of one series and time the later in
+//! this order wins, and a segment wins over a block. What loses is counted: as a duplicate where the values are the
+//! same, as a correction where they are not.
+
+use std::ops::Range;
+
+use hashbrown::HashMap;
+
+use crate::codec::segment::{Column, Segment, SegmentError};
+use crate::codec::{Run, Values};
+use crate::model::{CatalogN, Metric, SourceId, Timestamp};
+
+/// Why a segment is set aside.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsound {
+    /// Its bytes are not what was written.
+    #[error("it cannot be decoded")]
+    Bytes(#[from] SegmentError),
+    /// It names a source by a row of the catalog that it does not count.
+    #[error("it names row {0} of the catalog, which its row does not count")]
+    Source(CatalogN),
+}
+
+/// Samples that lost to another of the same series and time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) duplicates: u64,
+    pub(super) corrections: u64,
+}
+
+/// A range of sources: those that are in memory at once. The end is excluded; `None` reaches to the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceRange {
+    pub(super) start: SourceId,
+    pub(super) end: Option<SourceId>,
+}
+
+/// The series of one source, by metric.
+pub(super) type SourceRuns = Vec<(Metric, Run)>;
+
+/// Samples in the order in which they were added.
+#[derive(Debug, Default)]
+struct Gathered {
+    times: Vec<Timestamp>,
+    values: Option<Values>,
+    is_unsorted: bool,
+}
+
+/// The samples of a range of sources.
+#[derive(Debug)]
+pub(super) struct Gather {
+    range: SourceRange,
+    metrics: Vec<Metric>,
+    metric_positions: HashMap<Metric, usize>,
+    sources: HashMap<SourceId, Vec<(usize, Gathered)>>,
+}
+
+impl SourceRange {
+    /// Cuts all sources into `parts` ranges; ids are hashes, so that each holds about as many.
+    pub(super) fn split(parts: u64) -> Vec<Self> {
+        let parts = u128::from(parts.max(1));
+        let step = u128::MAX / parts;
+        let start = |part: u128| SourceId::new(step * part);
+        let end = |part: u128| (part + 1 < parts).then(|| start(part + 1));
+        (0..parts).map(|part| Self { start: start(part), end: end(part) }).collect()
+    }
+
+    pub(super) fn contains(&self, source: SourceId) -> bool {
+        self.start <= source && self.end.is_none_or(|end| source < end)
+    }
+}
+
+impl Gather {
+    pub(super) fn new(range: SourceRange) -> Self {
+        Self { range, metrics: Vec::new(), metric_positions: HashMap::new(), sources: HashMap::new() }
+    }
+
+    /// Adds the samples of a segment whose catalog rows are about `ids`: all or, where it is not sound, none.
+    pub(super) fn add(&mut self, segment: &Segment, ids: &[SourceId]) -> Result<(), Unsound> {
+        let mut runs = Vec::new();
+        for (n, points) in segment.sources() {
+            let id = usize::try_from(n.get()).ok().and_then(|n| ids.get(n)).ok_or(Unsound::Source(n))?;
+            if self.range.contains(*id) {
+                runs.push((*id, points));
+            }
+        }
+        let mut columns = Vec::with_capacity(segment.metrics().len());
+        for (position, metric) in segment.metric_positions() {
+            columns.push((metric, segment.column(position, segment.all())?));
+        }
+        for (metric, column) in columns {
+            let metric = self.metric(metric);
+            self.add_column(segment.times(), &column, metric, &runs);
+        }
+        Ok(())
+    }
+
+    fn add_column(
+        &mut self,
+        times: &[Timestamp],
+        column: &Column,
+        metric: usize,
+        runs: &[(SourceId, Range<usize>)],
+    ) {
+        let mut points = column.points().enumerate().peekable();
+        for (source, of_run) in runs {
+            while points.next_if(|(_, point)| *point < of_run.start).is_some() {}
+            let Some(&(start, _)) = points.peek().filter(|(_, point)| *point < of_run.end) else { continue };
+            let gathered = series(self.sources.entry(*source).or_default(), metric);
+            let mut end = start;
+            while let Some((at, point)) = points.next_if(|(_, point)| *point < of_run.end) {
+                end = at + 1;
+                gathered.time(times.get(point).copied().unwrap_or(Timestamp::EPOCH));
+            }
+            gathered.values(column.values(), start..end);
+        }
+    }
+
+    fn metric(&mut self, metric: &Metric) -> usize {
+        if let Some(&at) = self.metric_positions.get(metric) {
+            return at;
+        }
+        self.metrics.push(metric.clone());
+        self.metric_positions.insert(metric.clone(), self.metrics.len() - 1);
+        self.metrics.len() - 1
+    }
+
+    /// The sources in order, with their runs by metric, and what lost.
+    pub(super) fn finish(self) -> (Vec<(SourceId, SourceRuns)>, Tally) {
+        let Self { metrics, sources, .. } = self;
+        let mut tally = Tally::default();
+        let mut gathered: Vec<(SourceId, Vec<(usize, Gathered)>)> = sources.into_iter().collect();
+        gathered.sort_unstable_by_key(|(source, _)| *source);
+        let mut sources = Vec::with_capacity(gathered.len());
+        for (source, series) in gathered {
+            let mut runs = SourceRuns::with_capacity(series.len());
+            for (metric, gathered) in series {
+                runs.extend(metrics.get(metric).map(|metric| (metric.clone(), gathered.finish(&mut tally))));
+            }
+            runs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            sources.push((source, runs));
+        }
+        (sources, tally)
+    }
+}
+
+/// The series of `metric`; a source has few.
+fn series(of_source: &mut Vec<(usize, Gathered)>, metric: usize) -> &mut Gathered {
+    let at = of_source.iter().position(|(of, _)| *of == metric).unwrap_or_else(|| {
+        of_source.push((metric, Gathered::default()));
+        of_source.len() - 1
+    });
+    #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
+    &mut of_source[at].1
+}
+
+impl Gathered {
+    fn time(&mut self, time: Timestamp) {
+        self.is_unsorted |= self.times.last().is_some_and(|&last| time <= last);
+        self.times.push(time);
+    }
+
+    fn values(&mut self, values: &Values, range: Range<usize>) {
+        match &mut self.values {
+            Some(gathered) => append(gathered, values, range),
+            None => self.values = Some(values.slice(range)),
+        }
+    }
+
+    fn finish(self, tally: &mut Tally) -> Run {
+        let values = self.values.unwrap_or(Values::EMPTY);
+        if !self.is_unsorted {
+            return Run::from_checked(self.times, values);
+        }
+        let mut order: Vec<usize> = (0..self.times.len()).collect();
+        order.sort_by_key(|&at| self.times.get(at));
+        let mut run = Run::default();
+        for (at, next) in order.iter().zip(order.iter().skip(1).map(Some).chain([None])) {
+            let (Some(&time), Some(value)) = (self.times.get(*at), values.get(*at)) else { continue };
+            let Some(&next) = next.filter(|&&next| self.times.get(next) == Some(&time)) else {
+                run.push(time, value);
+                continue;
+            };
+            let is_same = values.get(next).as_ref() == Some(&value);
+            tally.duplicates += u64::from(is_same);
+            tally.corrections += u64::from(!is_same);
+        }
+        run
+    }
+}
+
+/// Appends the values at `range`.
+fn append(to: &mut Values, from: &Values, range: Range<usize>) {
+    let at = range.clone();
+    match (&mut *to, from) {
+        (Values::F64(to), Values::F64(from)) => to.extend_from_slice(from.get(at).unwrap_or_default()),
+        (Values::I64(to), Values::I64(from)) => to.extend_from_slice(from.get(at).unwrap_or_default()),
+        (Values::Bool(to), Values::Bool(from)) => to.extend_from_slice(from.get(at).unwrap_or_default()),
+        (Values::Text(to), Values::Text(from)) => to.extend_from_slice(from.get(at).unwrap_or_default()),
+        (to, from) => range.filter_map(|at| from.get(at)).for_each(|value| to.push(value)),
+    }
+}
+
+/// The samples of both; where both have a time, the new one wins.
+pub(super) fn overlay(old: Run, new: Run, tally: &mut Tally) -> Run {
+    let (mut old, mut new) = (old, new);
+    if old.is_empty() || new.is_empty() {
+        return if old.is_empty() { new } else { old };
+    }
+    if new.first_time() > old.last_time() {
+        old.times.append(&mut new.times);
+        append(&mut old.values, &new.values, 0..new.values.len());
+        return old;
+    }
+    let mut merged = Run::default();
+    let mut replaced = old.iter().peekable();
+    for (time, value) in new.iter() {
+        while let Some((time, value)) = replaced.next_if(|(old, _)| *old < time) {
+            merged.push(time, value);
+        }
+        if let Some((_, before)) = replaced.next_if(|(old, _)| *old == time) {
+            let is_same = before == value;
+            tally.duplicates += u64::from(is_same);
+            tally.corrections += u64::from(!is_same);
+        }
+        merged.push(time, value);
+    }
+    replaced.for_each(|(time, value)| merged.push(time, value));
+    merged
+}
+
+/// The series of both; metrics ascend in either and in the result.
+pub(super) fn overlay_source(old: SourceRuns, new: SourceRuns, tally: &mut Tally) -> SourceRuns {
+    let mut merged = SourceRuns::with_capacity(old.len().max(new.len()));
+    let mut old = old.into_iter().peekable();
+    for (metric, run) in new {
+        while let Some(before) = old.next_if(|(of, _)| *of < metric) {
+            merged.push(before);
+        }
+        let run = match old.next_if(|(of, _)| *of == metric) {
+            Some((_, before)) => overlay(before, run, tally),
+            None => run,
+        };
+        merged.push((metric, run));
+    }
+    merged.extend(old);
+    merged
+}
