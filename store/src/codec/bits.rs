@@ -72,7 +72,8 @@ pub(crate) fn unpack(packed: &[u8], width: u32, range: Range<usize>, mut each: i
 const BITS_IN_ONE_LOAD: usize = 57;
 
 /// Eight bytes from `at` on.
-fn load(packed: &[u8], at: usize) -> u64 {
+#[inline]
+pub(crate) fn load(packed: &[u8], at: usize) -> u64 {
     match packed.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         Some(word) => u64::from_le_bytes(*word),
         None => load_tail(packed, at),

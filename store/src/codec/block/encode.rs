@@ -1,166 +1,231 @@
-//! From runs to the bytes of a pack.
+//! From collected sources to the bytes of a pack, part by part in the order of the format.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::codec::Run;
-use crate::codec::bytes::put_length;
+use hashbrown::HashMap;
+
+use crate::codec::bits;
+use crate::codec::bytes::{put_length, put_varint_signed};
 use crate::codec::column::integer::{self, ONE_RUN};
 use crate::codec::column::{self, Input, Kinds, Scratch};
-use crate::codec::convert::position;
-use crate::model::{Metric, SourceId, Timestamp, Value, ValueKind};
+use crate::codec::convert::{index, position};
+use crate::model::{Value, ValueKind};
 
-use super::{CRC_BYTES, PackBody, VERSION};
+use super::collect::{Collected, Source};
+use super::cuts::{Cuts, Page};
+use super::form::{self, Form};
+use super::stream::StreamWriter;
+use super::times::TimesWriter;
+use super::view::{Part, View};
+use super::{PackBody, VERSION};
 
-/// Sources on their way into a pack.
+/// Encodes packs. Memory that is used again from pack to pack.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
-    sources: Vec<SourceId>,
-    metrics: Vec<Metric>,
-    names_bytes: usize,
-    sections: Vec<u8>,
-    samples: usize,
-    span: Option<(Timestamp, Timestamp)>,
-    scratch: Scratch,
+    times: TimesWriter,
+    stream: StreamWriter,
+    pages: Vec<u8>,
+    lengths: Vec<i64>,
     steps: Vec<i64>,
-}
-
-/// A state of an encoder that it can go back to.
-#[derive(Debug)]
-pub(super) struct Mark {
-    sources: usize,
-    metrics: usize,
-    names_bytes: usize,
-    sections: usize,
-    samples: usize,
-    span: Option<(Timestamp, Timestamp)>,
-}
-
-impl Mark {
-    pub(super) fn samples(&self) -> usize {
-        self.samples
-    }
+    integers: Vec<i64>,
+    scratch: Scratch,
 }
 
 impl Encoder {
-    pub(super) fn samples(&self) -> usize {
-        self.samples
-    }
-
-    /// How many bytes the pack has.
-    pub(super) fn bytes(&self) -> usize {
-        self.sources.len() * 16 + self.names_bytes + self.sections.len() + CRC_BYTES + 12
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    pub(super) fn mark(&self) -> Mark {
-        Mark {
-            sources: self.sources.len(),
-            metrics: self.metrics.len(),
-            names_bytes: self.names_bytes,
-            sections: self.sections.len(),
-            samples: self.samples,
-            span: self.span,
-        }
-    }
-
-    pub(super) fn reset(&mut self, mark: &Mark) {
-        self.sources.truncate(mark.sources);
-        self.metrics.truncate(mark.metrics);
-        self.names_bytes = mark.names_bytes;
-        self.sections.truncate(mark.sections);
-        self.samples = mark.samples;
-        self.span = mark.span;
-    }
-
-    pub(super) fn push(&mut self, source: SourceId, series: &[(Metric, Run)]) {
-        self.sources.push(source);
-        let present = || series.iter().filter(|(_, run)| !run.is_empty());
-        put_length(&mut self.sections, present().count());
-        let mut axes: Vec<&[Timestamp]> = Vec::new();
-        for (metric, run) in present() {
-            let metric = self.metric(metric);
-            put_length(&mut self.sections, metric);
-            let at = axes.iter().position(|times| *times == run.times.as_slice());
-            put_length(&mut self.sections, at.unwrap_or(axes.len()));
-            if at.is_none() {
-                axes.push(&run.times);
-                put_length(&mut self.sections, run.len());
-                let times: Vec<_> = run.times.iter().map(|time| time.nanos()).collect();
-                let mut column = Vec::new();
-                integer::encode(&times, ONE_RUN, &mut self.steps, &mut column);
-                self.put(&column);
-            }
-            let column = self.column(run);
-            self.put(&column);
-            self.samples += run.len();
-            let (first, last) = (run.times.first().copied(), run.times.last().copied());
-            if let (Some(first), Some(last)) = (first, last) {
-                let (min, max) = self.span.unwrap_or((first, last));
-                self.span = Some((min.min(first), max.max(last)));
-            }
-        }
-    }
-
-    fn put(&mut self, column: &[u8]) {
-        put_length(&mut self.sections, column.len());
-        self.sections.extend_from_slice(column);
-    }
-
-    fn metric(&mut self, metric: &Metric) -> usize {
-        self.metrics.iter().position(|known| known == metric).unwrap_or_else(|| {
-            self.names_bytes += metric.as_str().len() + 2;
-            self.metrics.push(metric.clone());
-            self.metrics.len() - 1
-        })
-    }
-
-    fn column(&mut self, run: &Run) -> Vec<u8> {
-        let mut texts: Vec<Arc<str>> = Vec::new();
-        let mut kinds: Vec<ValueKind> = Vec::new();
-        let mut raw = Vec::new();
-        for value in run.values.iter() {
-            kinds.push(value.kind());
-            raw.push(match value {
-                Value::F64(value) => value.to_bits().cast_signed(),
-                Value::I64(value) => value,
-                Value::Bool(value) => i64::from(value),
-                Value::Text(text) => {
-                    texts.push(text);
-                    i64::from(position(texts.len() - 1))
-                }
-            });
-        }
-        let mut out = Vec::new();
-        let input = Input { raw: &raw, kinds: Kinds::Each(&kinds), texts: &texts, starts: ONE_RUN };
-        column::encode(input, &mut self.scratch, &mut out);
-        out
-    }
-
-    /// The pack; `None` where there are no sources.
-    pub(super) fn finish(&self, part: u32) -> Option<PackBody> {
-        let (min_time, max_time) = self.span?;
+    /// The pack of the sources at a range; `None` where that is empty.
+    pub(super) fn encode(&mut self, all: &Collected, sources: Range<usize>, part: u32) -> Option<PackBody> {
+        let view = View::new(all, sources)?;
+        let sources = view.sources;
         let mut body = vec![VERSION];
-        put_length(&mut body, self.sources.len());
-        body.extend(self.sources.iter().flat_map(|source| source.get().to_be_bytes()));
-        put_length(&mut body, self.metrics.len());
-        for metric in &self.metrics {
-            put_length(&mut body, metric.as_str().len());
-            body.extend_from_slice(metric.as_str().as_bytes());
+        put_sources(sources, &mut body);
+        let metrics = put_metrics(&view, &mut body);
+        self.put_shapes(&view, &mut body);
+        integer::encode(&view.lengths(), ONE_RUN, &mut self.steps, &mut body);
+        self.pages.clear();
+        self.put_times(&view, &mut body);
+        put_length(&mut body, view.parts.len());
+        for (part, metric) in view.parts.iter().zip(metrics) {
+            put_length(&mut body, metric);
+            self.put_column(part, &mut body);
         }
-        body.extend_from_slice(&self.sections);
+        body.extend_from_slice(&self.pages);
         let crc = crc32fast::hash(&body);
         body.extend_from_slice(&crc.to_le_bytes());
         Some(PackBody {
-            first_source: self.sources.first().copied()?,
-            last_source: self.sources.last().copied()?,
+            first_source: view.first.id,
+            last_source: view.last.id,
             part,
-            min_time,
-            max_time,
-            samples: self.samples,
+            min_time: sources.iter().map(|source| source.min_time).min()?,
+            max_time: sources.iter().map(|source| source.max_time).max()?,
+            samples: sources.iter().map(|source| source.samples).sum(),
             body,
         })
     }
+
+    fn put_shapes(&mut self, view: &View<'_>, body: &mut Vec<u8>) {
+        let mut shapes = Vec::new();
+        let mut known = HashMap::new();
+        let of_sources: Vec<i64> = view
+            .series()
+            .map(|shape| {
+                let next = shapes.len();
+                let at = *known.entry(shape).or_insert_with_key(|shape: &Vec<(usize, usize)>| {
+                    shapes.push(shape.clone());
+                    next
+                });
+                i64::from(position(at))
+            })
+            .collect();
+        put_length(body, shapes.len());
+        for shape in &shapes {
+            put_length(body, shape.len());
+            for &(column, axis) in shape {
+                put_length(body, column);
+                put_length(body, axis);
+            }
+        }
+        if shapes.len() > 1 {
+            integer::encode(&of_sources, ONE_RUN, &mut self.steps, body);
+        }
+    }
+
+    fn put_times(&mut self, view: &View<'_>, body: &mut Vec<u8>) {
+        let cuts = Cuts::of(view.lengths().into_iter().filter_map(|length| usize::try_from(length).ok()));
+        self.times.begin(view.times(), &cuts, body);
+        self.lengths.clear();
+        for at in 0..cuts.pages().len() {
+            let start = self.pages.len();
+            self.times.put_page(at, &cuts, &mut self.pages);
+            self.lengths.push(i64::from(position(self.pages.len() - start)));
+        }
+        integer::encode(&self.lengths, ONE_RUN, &mut self.steps, body);
+    }
+
+    fn put_column(&mut self, part: &Part<'_>, body: &mut Vec<u8>) {
+        let cuts = part.cuts();
+        let form = part.column.form;
+        body.push(form.byte());
+        self.integers.clear();
+        match form {
+            Form::Bits => {
+                let used = part.integers().iter().fold(0, |used, bits| used | bits);
+                let zeros = used.trailing_zeros().min(63);
+                body.push(u8::try_from(zeros).unwrap_or(0));
+                self.integers.extend(part.integers().iter().map(|&bits| form::ordered(bits, zeros)));
+            }
+            Form::Texts => self.put_texts(part, body),
+            Form::Mixed => {}
+            Form::Integers | Form::Decimals(_) | Form::Numbers(_) | Form::Booleans => {
+                self.integers.extend_from_slice(part.integers());
+            }
+        }
+        if form != Form::Mixed {
+            self.stream.begin(&self.integers, &cuts, body);
+        }
+        self.lengths.clear();
+        for (at, page) in cuts.pages().iter().enumerate() {
+            let start = self.pages.len();
+            if form == Form::Mixed {
+                self.put_mixed(part, page);
+            } else {
+                self.put_odd(part, page);
+                self.stream.put_page(at, &self.integers, &cuts, &mut self.pages);
+            }
+            self.lengths.push(i64::from(position(self.pages.len() - start)));
+        }
+        integer::encode(&self.lengths, ONE_RUN, &mut self.steps, body);
+    }
+
+    /// The texts that the part uses, in the order of their first use.
+    fn put_texts(&mut self, part: &Part<'_>, body: &mut Vec<u8>) {
+        let mut numbers = vec![None; part.column.texts.len()];
+        let mut used = Vec::new();
+        for &at in part.integers() {
+            let at = usize::try_from(at).unwrap_or(0);
+            let Some(number) = numbers.get_mut(at) else { continue };
+            self.integers.push(*number.get_or_insert_with(|| {
+                used.push(at);
+                i64::from(position(used.len() - 1))
+            }));
+        }
+        form::put_texts(used.iter().filter_map(|&at| part.column.texts.get(at)).map(|text| &**text), body);
+    }
+
+    fn put_mixed(&mut self, part: &Part<'_>, page: &Page) {
+        let range = part.values.start + page.values.start..part.values.start + page.values.end;
+        let values = part.column.mixed.get(range).unwrap_or_default();
+        let kinds: Vec<_> = values.iter().map(Value::kind).collect();
+        let mut texts = Vec::new();
+        let raw: Vec<_> = values
+            .iter()
+            .map(|value| match value {
+                Value::F64(value) => value.to_bits().cast_signed(),
+                Value::I64(value) => *value,
+                Value::Bool(value) => i64::from(*value),
+                Value::Text(text) => {
+                    texts.push(Arc::clone(text));
+                    i64::from(position(texts.len() - 1))
+                }
+            })
+            .collect();
+        let input = Input { raw: &raw, kinds: Kinds::Each(&kinds), texts: &texts, starts: ONE_RUN };
+        column::encode(input, &mut self.scratch, &mut self.pages);
+    }
+
+    fn put_odd(&mut self, part: &Part<'_>, page: &Page) {
+        let (Form::Decimals(exponent) | Form::Numbers(exponent)) = part.column.form else { return };
+        let odd = part.odd(&page.values);
+        put_length(&mut self.pages, odd.len());
+        let positions: Vec<_> = odd.iter().map(|odd| i64::from(odd.at)).collect();
+        integer::encode(&positions, ONE_RUN, &mut self.steps, &mut self.pages);
+        if matches!(part.column.form, Form::Numbers(_)) {
+            bits::pack(odd.iter().map(|odd| u64::from(odd.kind == ValueKind::F64)), 1, &mut self.pages);
+        }
+        let scale = exponent.scale();
+        for odd in odd {
+            let integer = self.integers.get(page.values.start + index(odd.at)).copied().unwrap_or(0);
+            let expected = match odd.kind {
+                ValueKind::F64 => scale.unscaled(integer).to_bits().cast_signed(),
+                ValueKind::I64 | ValueKind::Bool | ValueKind::Text => scale.unscaled_i64(integer),
+            };
+            put_varint_signed(&mut self.pages, odd.raw.wrapping_sub(expected));
+        }
+    }
+}
+
+/// The first source, and how far each lies above the one before it, in as many bytes as the largest gap needs.
+fn put_sources(sources: &[Source], body: &mut Vec<u8>) {
+    let ids = || sources.iter().map(|source| source.id.get());
+    let gaps = || ids().zip(ids().skip(1)).map(|(before, id)| id - before);
+    let bits = u128::BITS - gaps().max().unwrap_or(0).leading_zeros();
+    put_length(body, sources.len());
+    body.extend(ids().take(1).flat_map(u128::to_le_bytes));
+    if sources.len() > 1 {
+        let width = bits.div_ceil(8);
+        body.push(u8::try_from(width).unwrap_or(16));
+        body.extend(gaps().flat_map(|gap| gap.to_le_bytes().into_iter().take(index(width))));
+    }
+}
+
+/// The names of the metrics, in the order of their first use. Gives the position of the metric of each part.
+fn put_metrics(view: &View<'_>, body: &mut Vec<u8>) -> Vec<usize> {
+    let mut used = Vec::new();
+    let mut known = HashMap::new();
+    let positions = view
+        .parts
+        .iter()
+        .map(|part| {
+            *known.entry(part.column.metric).or_insert_with(|| {
+                used.push(part.column.metric);
+                used.len() - 1
+            })
+        })
+        .collect();
+    put_length(body, used.len());
+    for name in used.iter().filter_map(|&at| view.all.metrics.get(index(at))) {
+        put_length(body, name.as_str().len());
+        body.extend_from_slice(name.as_str().as_bytes());
+    }
+    positions
 }

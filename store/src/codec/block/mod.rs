@@ -7,8 +7,15 @@
 //! stand for very many equal samples, hence [`Limits`] (I6). The same runs give the same bytes (I5).
 
 mod build;
+mod collect;
+mod cuts;
 mod decode;
 mod encode;
+mod form;
+mod read;
+mod stream;
+mod times;
+mod view;
 
 use crate::model::{NameError, SourceId, Timestamp};
 

@@ -28,18 +28,18 @@ const SCALED_MAX: u64 = 1 << 51;
 
 /// A power of ten from 10^0 to 10^15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Exponent(u8);
+pub(crate) struct Exponent(u8);
 
 impl Exponent {
     const ZERO: Self = Self(0);
 
     /// From its number, of which only the low four bits count.
-    pub(super) const fn from_bits(bits: u8) -> Self {
+    pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits & 0x0f)
     }
 
     /// Its number, below 16.
-    pub(super) const fn get(self) -> u8 {
+    pub(crate) const fn get(self) -> u8 {
         self.0
     }
 
@@ -49,7 +49,7 @@ impl Exponent {
     }
 
     /// How to scale by it.
-    pub(super) fn scale(self) -> Scale {
+    pub(crate) fn scale(self) -> Scale {
         let at = usize::from(self.0);
         Scale {
             power: POWERS.get(at).copied().unwrap_or(1.0),
@@ -60,32 +60,44 @@ impl Exponent {
 
 /// The power of ten itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     power: f64,
     power_i64: i64,
 }
 
 impl Scale {
     /// The integer that stands for `value`, where there is one.
-    pub(super) fn scaled(self, value: f64) -> Option<i64> {
+    pub(crate) fn scaled(self, value: f64) -> Option<i64> {
         let shifted = value * self.power + MAGIC;
         let scaled = shifted.to_bits().wrapping_sub(MAGIC.to_bits()).cast_signed();
         (scaled.unsigned_abs() < SCALED_MAX && self.unscaled(scaled).to_bits() == value.to_bits())
             .then_some(scaled)
     }
 
+    /// The integer closest to what stands for `value`; `None` where that is out of reach.
+    pub(crate) fn nearest(self, value: f64) -> Option<i64> {
+        let shifted = value * self.power + MAGIC;
+        let scaled = shifted.to_bits().wrapping_sub(MAGIC.to_bits()).cast_signed();
+        (scaled.unsigned_abs() < SCALED_MAX).then_some(scaled)
+    }
+
+    /// Whether the number that an integer stands for is whole.
+    pub(crate) const fn is_whole(self, scaled: i64) -> bool {
+        scaled % self.power_i64 == 0
+    }
+
     /// The double that `scaled` stands for; any double where `scaled` did not come from [`Scale::scaled`].
-    pub(super) fn unscaled(self, scaled: i64) -> f64 {
+    pub(crate) fn unscaled(self, scaled: i64) -> f64 {
         (f64::from_bits(MAGIC.to_bits().wrapping_add(scaled.cast_unsigned())) - MAGIC) / self.power
     }
 
     /// The integer that stands for the integer `value`, where there is one.
-    pub(super) fn scaled_i64(self, value: i64) -> Option<i64> {
+    pub(crate) fn scaled_i64(self, value: i64) -> Option<i64> {
         value.checked_mul(self.power_i64).filter(|scaled| scaled.unsigned_abs() < SCALED_MAX)
     }
 
     /// The integer that `scaled` stands for.
-    pub(super) const fn unscaled_i64(self, scaled: i64) -> i64 {
+    pub(crate) const fn unscaled_i64(self, scaled: i64) -> i64 {
         scaled / self.power_i64
     }
 }
@@ -95,7 +107,7 @@ const SAMPLE: usize = 32;
 
 /// The exponent for a column, from a sample of its doubles; `None` where most of the sample has no short decimal.
 /// A value in eight may be left out, so that a few odd ones do not make all others wide.
-pub(super) fn choose(values: impl ExactSizeIterator<Item = f64>) -> Option<Exponent> {
+pub(crate) fn choose(values: impl ExactSizeIterator<Item = f64>) -> Option<Exponent> {
     let stride = values.len().div_ceil(SAMPLE).max(1);
     let mut needs = [0_u32; 16];
     let mut hint = None;

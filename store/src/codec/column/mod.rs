@@ -19,7 +19,7 @@
 //! How many values there are, and how they fall into runs, is known to both sides and not stored (see `integer`).
 
 mod boolean;
-mod decimal;
+pub(crate) mod decimal;
 pub(crate) mod integer;
 mod kinds;
 mod mixed;

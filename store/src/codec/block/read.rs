@@ -1,0 +1,315 @@
+//! Reading a [`Pack`]: the run of one series in a range of time, from the pages that it touches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::codec::bits;
+use crate::codec::bytes::{Malformed, Reader};
+use crate::codec::column::decimal::Scale;
+use crate::codec::column::integer::{Integers, ONE_RUN};
+use crate::codec::column::{self, Extent};
+use crate::codec::convert::index;
+use crate::codec::run::positions;
+use crate::codec::{Run, Values};
+use crate::model::{Metric, SourceId, TimeRange, Timestamp, Value};
+
+use super::BlockError;
+use super::decode::{Column, Pack, Place, Times};
+use super::form::{self, Form};
+use super::times::NOT_ASCENDING;
+
+/// A page of values.
+#[derive(Debug)]
+pub(super) struct PageValues {
+    integers: Vec<i64>,
+    odd: Vec<Odd>,
+    /// Instead of integers, where the form is mixed.
+    mixed: Option<Values>,
+}
+
+/// A value that its integer does not give back.
+#[derive(Debug, Clone, Copy)]
+struct Odd {
+    at: usize,
+    is_double: bool,
+    /// To add to what the integer gives: to the integer, or to the bits of the double.
+    difference: i64,
+}
+
+impl Pack {
+    /// The sources, ascending; never none.
+    pub fn sources(&self) -> &[SourceId] {
+        &self.sources
+    }
+
+    /// The position of a source, where it is in the pack.
+    pub fn position(&self, source: SourceId) -> Option<usize> {
+        self.sources.binary_search(&source).ok()
+    }
+
+    /// How many samples.
+    pub fn samples(&self) -> usize {
+        self.samples
+    }
+
+    /// The metrics of a source, in the order in which they were pushed; none past the last source.
+    pub fn metrics(&self, source_position: usize) -> impl Iterator<Item = &Metric> {
+        let series = self.shape(source_position).map(|shape| shape.series.as_slice()).unwrap_or_default();
+        series.iter().filter_map(|&(column, _)| {
+            let column = self.columns.get(index(column))?;
+            self.metrics.get(index(column.metric))
+        })
+    }
+
+    /// The samples of one metric of one source in a range of time; `None` where there are none.
+    pub fn run(
+        &self,
+        source_position: usize,
+        metric: &Metric,
+        range: TimeRange,
+    ) -> Result<Option<Run>, BlockError> {
+        match self.metrics(source_position).position(|known| known == metric) {
+            Some(series) => self.run_at(source_position, series, range),
+            None => Ok(None),
+        }
+    }
+
+    /// The samples of all metrics of a source in a range of time, those of them that have any.
+    pub fn runs(&self, source_position: usize, range: TimeRange) -> Result<Vec<(Metric, Run)>, BlockError> {
+        let mut runs = Vec::new();
+        for (series, metric) in self.metrics(source_position).enumerate() {
+            let run = self.run_at(source_position, series, range)?;
+            runs.extend(run.map(|run| (metric.clone(), run)));
+        }
+        Ok(runs)
+    }
+
+    /// [`Pack::run`] of the metric at this position among those of the source.
+    pub fn run_at(
+        &self,
+        source_position: usize,
+        metric_position: usize,
+        range: TimeRange,
+    ) -> Result<Option<Run>, BlockError> {
+        let Some(place) = self.place(source_position, metric_position) else { return Ok(None) };
+        let Some(column) = self.columns.get(place.column) else { return Ok(None) };
+        let (times, wanted) = self.times.read(&self.body, &place, range)?;
+        if times.is_empty() {
+            return Ok(None);
+        }
+        let values = place.values_start + wanted.start..place.values_start + wanted.end;
+        Ok(Some(Run::from_checked(times, column.read(&self.body, values)?)))
+    }
+}
+
+impl Times {
+    /// The times of a series in a range, and their positions in the series.
+    fn read(
+        &self,
+        body: &[u8],
+        place: &Place,
+        range: TimeRange,
+    ) -> Result<(Vec<Timestamp>, Range<usize>), Malformed> {
+        let all = &place.times;
+        let last = self.cuts.page_of(all.end.saturating_sub(1));
+        let mut page = self.first_page(body, self.cuts.page_of(all.start)..last, range.start())?;
+        let mut times: Vec<Timestamp> = Vec::new();
+        let mut start = 0;
+        while let Some(cut) = self.cuts.pages().get(page).filter(|_| page <= last) {
+            let own = all.start.max(cut.values.start)..all.end.min(cut.values.end);
+            let decoded = self.page(body, page)?;
+            let of_page = own.start - cut.values.start..own.end - cut.values.start;
+            let of_page = decoded.get(of_page).unwrap_or_default();
+            let wanted = positions(of_page, range);
+            if times.is_empty() {
+                start = own.start - all.start + wanted.start;
+            }
+            let is_last = wanted.end < of_page.len();
+            let found = of_page.get(wanted).unwrap_or_default();
+            if times.last().zip(found.first()).is_some_and(|(before, next)| before >= next) {
+                return Err(NOT_ASCENDING);
+            }
+            times.extend_from_slice(found);
+            if is_last {
+                break;
+            }
+            page += 1;
+        }
+        let wanted = start..start + times.len();
+        Ok((times, wanted))
+    }
+
+    /// The last of some pages of one run that begins no later than a time, or the first; the page after them is
+    /// the last page of the run.
+    fn first_page(&self, body: &[u8], pages: Range<usize>, time: Timestamp) -> Result<usize, Malformed> {
+        let (mut least, mut end) = (pages.start, pages.end);
+        while least < end {
+            let middle = least + (end - least).div_ceil(2);
+            if self.first(body, middle)? <= time {
+                least = middle;
+            } else {
+                end = middle - 1;
+            }
+        }
+        Ok(least)
+    }
+
+    fn first(&self, body: &[u8], page: usize) -> Result<Timestamp, Malformed> {
+        let Some(cut) = self.cuts.pages().get(page) else { return Ok(Timestamp::MAX) };
+        self.reader.first(cut, &self.cuts, bytes_of(body, &self.pages, page))
+    }
+
+    fn page(&self, body: &[u8], page: usize) -> Result<Arc<[Timestamp]>, Malformed> {
+        let (Some(cut), Some(kept)) = (self.cuts.pages().get(page), self.decoded.get(page)) else {
+            return Ok(Arc::from([]));
+        };
+        let decode = || {
+            let bytes = bytes_of(body, &self.pages, page);
+            self.reader.page(cut, &self.cuts, bytes).map(Arc::from)
+        };
+        kept.get_or_init(decode).clone()
+    }
+}
+
+fn bytes_of<'a>(body: &'a [u8], pages: &[Range<usize>], page: usize) -> &'a [u8] {
+    pages.get(page).and_then(|place| body.get(place.clone())).unwrap_or_default()
+}
+
+impl Column {
+    /// The values at a range of the column.
+    fn read(&self, body: &[u8], range: Range<usize>) -> Result<Values, Malformed> {
+        let mut values = self.empty(range.len());
+        let mut page = self.cuts.page_of(range.start);
+        while let Some(cut) = self.cuts.pages().get(page).filter(|cut| cut.values.start < range.end) {
+            let start = range.start.max(cut.values.start) - cut.values.start;
+            let wanted = start..range.end.min(cut.values.end) - cut.values.start;
+            if cut.is_of_one_run() {
+                self.append(&self.page(body, page)?, wanted, &mut values);
+            } else if let Some(kept) = self.decoded.get(page) {
+                let decoded = kept.get_or_init(|| self.page(body, page).map(Arc::new));
+                self.append(decoded.as_ref().map_err(|error| *error)?, wanted, &mut values);
+            }
+            page += 1;
+        }
+        Ok(values)
+    }
+
+    /// No values of the column's kind.
+    fn empty(&self, capacity: usize) -> Values {
+        match self.form {
+            Form::Integers => Values::I64(Vec::with_capacity(capacity)),
+            Form::Decimals(_) | Form::Bits => Values::F64(Vec::with_capacity(capacity)),
+            Form::Booleans => Values::Bool(Vec::with_capacity(capacity)),
+            Form::Texts => Values::Text(Vec::with_capacity(capacity)),
+            Form::Numbers(_) | Form::Mixed => Values::Mixed(Vec::with_capacity(capacity)),
+        }
+    }
+
+    fn page(&self, body: &[u8], at: usize) -> Result<PageValues, Malformed> {
+        let bytes = bytes_of(body, &self.pages, at);
+        let mut page = PageValues { integers: Vec::new(), odd: Vec::new(), mixed: None };
+        let Some(cut) = self.cuts.pages().get(at) else { return Ok(page) };
+        let n = cut.values.len();
+        let Some(stream) = &self.stream else {
+            page.mixed = Some(column::decode(bytes, &Extent { values: n, starts: ONE_RUN, wanted: 0..n })?);
+            return Ok(page);
+        };
+        let mut reader = Reader::new(bytes);
+        if self.form.is_patched() {
+            page.odd = parse_odd(self.form, n, &mut reader)?;
+        }
+        stream.page(cut, &self.cuts, &mut reader, &mut page.integers)?;
+        if reader.remaining() > 0 {
+            return Err(Malformed::Invalid("a page goes on after its values"));
+        }
+        let texts = i64::try_from(self.texts.len()).unwrap_or(i64::MAX);
+        if self.form == Form::Texts && !page.integers.iter().all(|at| (0..texts).contains(at)) {
+            return Err(Malformed::Invalid("a text is not among those of its column"));
+        }
+        Ok(page)
+    }
+
+    /// Appends the wanted values of a page.
+    fn append(&self, page: &PageValues, wanted: Range<usize>, values: &mut Values) {
+        let integers = page.integers.get(wanted.clone()).unwrap_or_default();
+        let odd = page.odd.iter().filter(|odd| wanted.contains(&odd.at));
+        match (self.form, values) {
+            (Form::Integers, Values::I64(values)) => values.extend_from_slice(integers),
+            (Form::Booleans, Values::Bool(values)) => values.extend(integers.iter().map(|&bit| bit != 0)),
+            (Form::Bits, Values::F64(values)) => {
+                let bits = |&integer: &i64| form::unordered(integer, self.zeros).cast_unsigned();
+                values.extend(integers.iter().map(|integer| f64::from_bits(bits(integer))));
+            }
+            (Form::Decimals(exponent), Values::F64(values)) => {
+                let (start, scale) = (values.len(), exponent.scale());
+                values.extend(integers.iter().map(|&integer| scale.unscaled(integer)));
+                for odd in odd {
+                    if let Some(value) = values.get_mut(start + odd.at - wanted.start) {
+                        *value = odd.double(*value);
+                    }
+                }
+            }
+            (Form::Numbers(exponent), Values::Mixed(values)) => {
+                let (start, scale) = (values.len(), exponent.scale());
+                values.extend(integers.iter().map(|&integer| number(scale, integer)));
+                for odd in odd {
+                    let integer = page.integers.get(odd.at).copied().unwrap_or(0);
+                    if let Some(value) = values.get_mut(start + odd.at - wanted.start) {
+                        *value = odd.number(scale, integer);
+                    }
+                }
+            }
+            (Form::Texts, Values::Text(values)) => {
+                let text = |&at: &i64| usize::try_from(at).ok().and_then(|at| self.texts.get(at));
+                values.extend(integers.iter().filter_map(text).map(Arc::clone));
+            }
+            (_, Values::Mixed(values)) => {
+                let all = page.mixed.iter().flat_map(Values::iter);
+                values.extend(all.skip(wanted.start).take(wanted.len()));
+            }
+            (_, Values::I64(_) | Values::F64(_) | Values::Bool(_) | Values::Text(_)) => {}
+        }
+    }
+}
+
+/// The number that an integer stands for, if it is not odd.
+fn number(scale: Scale, integer: i64) -> Value {
+    if scale.is_whole(integer) {
+        Value::I64(scale.unscaled_i64(integer))
+    } else {
+        Value::F64(scale.unscaled(integer))
+    }
+}
+
+impl Odd {
+    fn number(self, scale: Scale, integer: i64) -> Value {
+        if self.is_double {
+            Value::F64(self.double(scale.unscaled(integer)))
+        } else {
+            Value::I64(scale.unscaled_i64(integer).wrapping_add(self.difference))
+        }
+    }
+
+    fn double(self, near: f64) -> f64 {
+        f64::from_bits(near.to_bits().wrapping_add(self.difference.cast_unsigned()))
+    }
+}
+
+fn parse_odd(form: Form, n: usize, reader: &mut Reader<'_>) -> Result<Vec<Odd>, Malformed> {
+    let count = reader.count(1, "odd values")?;
+    let mut positions = Vec::new();
+    Integers::parse(count, 1, reader)?.decode(0..count, ONE_RUN, &mut positions);
+    let mut is_double = vec![true; count];
+    if matches!(form, Form::Numbers(_)) {
+        let packed = reader.take(bits::packed_bytes(count, 1)?, "odd values")?;
+        is_double.clear();
+        bits::unpack(packed, 1, 0..count, |bit| is_double.push(bit != 0));
+    }
+    let mut odd: Vec<Odd> = Vec::with_capacity(count);
+    for (at, is_double) in positions.into_iter().zip(is_double) {
+        let at = usize::try_from(at).ok().filter(|&at| at < n && odd.last().is_none_or(|odd| odd.at < at));
+        let at = at.ok_or(Malformed::Invalid("an odd value has no place on its page"))?;
+        odd.push(Odd { at, is_double, difference: reader.varint_signed("odd values")? });
+    }
+    Ok(odd)
+}
