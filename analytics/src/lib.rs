@@ -8,6 +8,7 @@
 pub mod api;
 pub mod metrics;
 pub mod moment;
+pub mod promql;
 pub mod query;
 pub mod server;
 pub mod window;

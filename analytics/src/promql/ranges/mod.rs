@@ -1,0 +1,228 @@
+//! Functions of ranges: windows slide over the columns of each series, and a kernel makes a value of each.
+
+mod counter;
+mod over_time;
+mod quantile;
+mod trend;
+
+use super::eval::{EvalError, Evaluator};
+use super::expr::{Call, Node};
+use super::function::RangeFunction;
+use super::labels::NAME;
+use super::notes::Note;
+use super::selectors::{Column, RangeArgument, Ranges, applied, argument, push};
+use super::value::{ABSENT, Row, Steps, is_absent};
+
+pub(super) use self::quantile::quantile;
+
+/// A window of one series. Never empty.
+pub(super) struct Window<'a> {
+    /// The times of its samples, ascending.
+    pub(super) times: &'a [i64],
+    /// Their values.
+    pub(super) values: &'a [f64],
+    /// Where in the column it starts.
+    pub(super) first: usize,
+    /// It holds what is after this …
+    pub(super) after: i64,
+    /// … up to this.
+    pub(super) through: i64,
+    /// The moment of the evaluation.
+    pub(super) at: i64,
+    /// Its number among the steps.
+    pub(super) step: usize,
+}
+
+/// Makes a value of each window of a column, or [`ABSENT`]. The bounds of windows never go back within a column.
+pub(super) trait Kernel {
+    /// A new column begins.
+    fn begin(&mut self, column: &Column<'_>) {
+        let _ = column;
+    }
+
+    /// The value of a window.
+    fn value(&mut self, window: &Window<'_>) -> f64;
+
+    /// Whether the value depends on the step and not on the window's samples alone.
+    fn depends_on_step(&self) -> bool {
+        false
+    }
+}
+
+/// A kernel that looks at a window's values alone.
+struct Values<F>(F);
+
+impl<F: FnMut(&[f64]) -> f64> Kernel for Values<F> {
+    fn value(&mut self, window: &Window<'_>) -> f64 {
+        (self.0)(window.values)
+    }
+}
+
+/// The rows of a range function. The range is the argument that is one; the others are numbers for each step.
+pub(super) fn rows(
+    evaluator: &Evaluator<'_>,
+    function: RangeFunction,
+    call: &Call,
+    steps: Steps,
+) -> Result<Vec<Row>, EvalError> {
+    use RangeFunction as F;
+    let place = usize::from(function == RangeFunction::QuantileOverTime);
+    let node = call.args.get(place).ok_or_else(|| EvalError::invalid("an argument is missing"))?;
+    let numbers = |n: usize| -> Result<Vec<f64>, EvalError> {
+        let node = call.args.get(n).ok_or_else(|| EvalError::invalid("an argument is missing"))?;
+        evaluator.scalar(node, steps)
+    };
+    let mut rows = match function {
+        F::QuantileOverTime => {
+            let quantiles = numbers(0)?;
+            let place = call.args.first().map_or((1, 1), |node| node.place);
+            for q in quantiles.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+                evaluator.note(Note::InvalidQuantile(*q), place);
+            }
+            apply(evaluator, node, steps, &mut quantile::Quantile::new(quantiles))?
+        }
+        F::PredictLinear => apply(evaluator, node, steps, &mut trend::Predict { ahead: numbers(1)? })?,
+        F::DoubleExponentialSmoothing => {
+            let kernel = trend::Smoothing::new(numbers(1)?, numbers(2)?)?;
+            apply(evaluator, node, steps, &mut { kernel })?
+        }
+        F::AbsentOverTime => return absent(evaluator, node, steps),
+        F::AvgOverTime
+        | F::Changes
+        | F::CountOverTime
+        | F::Delta
+        | F::Deriv
+        | F::FirstOverTime
+        | F::Idelta
+        | F::Increase
+        | F::Irate
+        | F::LastOverTime
+        | F::MadOverTime
+        | F::MaxOverTime
+        | F::MinOverTime
+        | F::PresentOverTime
+        | F::Rate
+        | F::Resets
+        | F::StddevOverTime
+        | F::StdvarOverTime
+        | F::SumOverTime
+        | F::TimeOfFirst
+        | F::TimeOfLast
+        | F::TimeOfMax
+        | F::TimeOfMin => simple(evaluator, function, node, steps)?,
+    };
+    if !matches!(function, F::LastOverTime | F::FirstOverTime) {
+        for row in &mut rows {
+            row.drop_name = true;
+        }
+    }
+    if matches!(function, F::Rate | F::Increase) {
+        note_non_counters(evaluator, node, &rows);
+    }
+    Ok(rows)
+}
+
+fn simple(
+    evaluator: &Evaluator<'_>,
+    function: RangeFunction,
+    node: &Node,
+    steps: Steps,
+) -> Result<Vec<Row>, EvalError> {
+    use RangeFunction as F;
+    let apply = |kernel: &mut dyn Kernel| apply(evaluator, node, steps, kernel);
+    match function {
+        F::Rate => apply(&mut counter::Extrapolated::rate()),
+        F::Increase => apply(&mut counter::Extrapolated::increase()),
+        F::Delta => apply(&mut counter::Extrapolated::delta()),
+        F::Irate => apply(&mut counter::LastTwo::rate()),
+        F::Idelta => apply(&mut counter::LastTwo::delta()),
+        F::Changes => apply(&mut Values(counter::changes)),
+        F::Resets => apply(&mut Values(counter::resets)),
+        F::Deriv => apply(&mut trend::Slope),
+        F::SumOverTime => apply(&mut Values(over_time::sum)),
+        F::AvgOverTime => apply(&mut Values(over_time::mean)),
+        F::CountOverTime => apply(&mut Values(over_time::count)),
+        F::MinOverTime => apply(&mut over_time::Extreme::min()),
+        F::MaxOverTime => apply(&mut over_time::Extreme::max()),
+        F::StddevOverTime => apply(&mut Values(|values: &[f64]| over_time::variance(values).sqrt())),
+        F::StdvarOverTime => apply(&mut Values(over_time::variance)),
+        F::MadOverTime => apply(&mut Values(quantile::absolute_deviation)),
+        F::LastOverTime => apply(&mut Values(over_time::last)),
+        F::FirstOverTime => apply(&mut Values(over_time::first)),
+        F::PresentOverTime => apply(&mut Values(|_: &[f64]| 1.0)),
+        F::TimeOfFirst => apply(&mut over_time::TimeOf::First),
+        F::TimeOfLast => apply(&mut over_time::TimeOf::Last),
+        F::TimeOfMax => apply(&mut over_time::TimeOf::Max),
+        F::TimeOfMin => apply(&mut over_time::TimeOf::Min),
+        F::AbsentOverTime | F::QuantileOverTime | F::PredictLinear | F::DoubleExponentialSmoothing => {
+            Err(EvalError::invalid("the function takes other arguments"))
+        }
+    }
+}
+
+fn apply(
+    evaluator: &Evaluator<'_>,
+    node: &Node,
+    steps: Steps,
+    kernel: &mut dyn Kernel,
+) -> Result<Vec<Row>, EvalError> {
+    match argument(evaluator, node, steps)? {
+        RangeArgument::Applied(series) => applied(evaluator, series, steps),
+        RangeArgument::Ranges(ranges) => {
+            let mut rows = Vec::with_capacity(ranges.columns.len());
+            for column in &ranges.columns {
+                evaluator.charge(steps.count)?;
+                let values = slide(column, &ranges, steps, kernel);
+                let row = Row { labels: column.labels.clone(), drop_name: column.drop_name, values };
+                push(&mut rows, row, steps);
+            }
+            Ok(rows)
+        }
+    }
+}
+
+/// The values of all windows of a column: one for each step, or one for all of them.
+fn slide(column: &Column<'_>, ranges: &Ranges<'_>, steps: Steps, kernel: &mut dyn Kernel) -> Vec<f64> {
+    kernel.begin(column);
+    let fixed = ranges.ends.count < steps.count;
+    let wanted = if fixed && !kernel.depends_on_step() { 1 } else { steps.count };
+    let (mut first, mut past) = (0, 0);
+    let mut through = ranges.ends.start;
+    let mut values = Vec::with_capacity(wanted);
+    for (step, at) in steps.iter().enumerate().take(wanted) {
+        let after = through.saturating_sub(ranges.length);
+        past += column.times.get(past..).unwrap_or_default().iter().take_while(|t| **t <= through).count();
+        first +=
+            column.times.get(first..past).unwrap_or_default().iter().take_while(|t| **t <= after).count();
+        let window = column.times.get(first..past).zip(column.values.get(first..past));
+        values.push(match window {
+            Some((times, values)) if !times.is_empty() => {
+                kernel.value(&Window { times, values, first, after, through, at, step })
+            }
+            Some(_) | None => ABSENT,
+        });
+        if !fixed {
+            through = through.saturating_add(ranges.ends.step);
+        }
+    }
+    values
+}
+
+fn absent(evaluator: &Evaluator<'_>, node: &Node, steps: Steps) -> Result<Vec<Row>, EvalError> {
+    let labels = node.matchers().map(super::functions::labels_of_absent).unwrap_or_default();
+    let rows = apply(evaluator, node, steps, &mut Values(|_: &[f64]| 1.0))?;
+    Ok(super::functions::absent_row(&rows, labels, steps).into_iter().collect())
+}
+
+/// Warns of metrics that are not named as counters are.
+fn note_non_counters(evaluator: &Evaluator<'_>, node: &Node, rows: &[Row]) {
+    let mut last = "";
+    for row in rows {
+        let name = row.labels.get(NAME);
+        let counter = ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+        if !name.is_empty() && !counter && name != last && row.values.iter().any(|value| !is_absent(*value)) {
+            evaluator.note(Note::PossibleNonCounter(name), node.place);
+        }
+        last = name;
+    }
+}
