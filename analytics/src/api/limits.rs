@@ -37,8 +37,37 @@ pub struct ApiLimits {
     pub latest: RowLimit,
     /// Entries of `/v1/devices` and `/v1/metrics`.
     pub entries: RowLimit,
-    /// Series that `/v1/windows` aggregates in one query; more are refused.
+    /// Series that `/v1/windows` aggregates, or `/api/v1/series` lists, in one query; more are refused.
     pub series_max: usize,
+    /// What bounds a PromQL query, besides the above.
+    pub promql: PromqlLimits,
+}
+
+/// What bounds a PromQL query, and what it takes for granted.
+#[derive(Debug, Clone)]
+pub struct PromqlLimits {
+    /// How old a value may be to count as current.
+    pub lookback_delta: Duration,
+    /// At which intervals metrics come that come seldom; their lookback is a quarter longer than that.
+    pub intervals: Vec<(String, Duration)>,
+    /// Values that a query may hold and make, samples included: 8 bytes each, and 8 for a sample's time.
+    pub samples_max: usize,
+    /// Steps of a range query.
+    pub points_max: usize,
+}
+
+impl Default for PromqlLimits {
+    fn default() -> Self {
+        Self {
+            // As Prometheus has it: five intervals of a minute.
+            lookback_delta: Duration::from_mins(5),
+            intervals: Vec::new(),
+            // Up to 320 MB: a day of ten-second samples of two thousand series.
+            samples_max: 20_000_000,
+            // What Prometheus allows: more than a screen has columns, and clients know the limit.
+            points_max: 11_000,
+        }
+    }
 }
 
 impl Default for ApiLimits {
@@ -56,6 +85,7 @@ impl Default for ApiLimits {
             latest: RowLimit { default: 10_000, max: 100_000 },
             entries: RowLimit { default: 1_000, max: 10_000 },
             series_max: 100_000,
+            promql: PromqlLimits::default(),
         }
     }
 }

@@ -67,6 +67,9 @@ Tidemill. Answers are JSON; times are RFC 3339, Unix seconds or relative (-1h, n
   /v1/windows?device=pump-7&metric=temperature&window=5m&aggregate=avg,max&start=-6h
   /v1/windows?metric=temperature&window=1d&tz=Europe/Berlin&start=-30d&fill=null
 
+  /api/v1/query?query=avg by (device) (temperature)
+                  Prometheus' HTTP API, for Grafana and other clients; also under /prometheus
+
   /openapi.json   every path and parameter
   /metrics        for Prometheus
   /healthz        200 while the process lives

@@ -17,6 +17,7 @@ mod metric_names;
 mod observe;
 mod params;
 mod problem;
+mod prometheus;
 mod samples;
 mod strides;
 mod suggest;
@@ -25,18 +26,18 @@ mod windows;
 use std::future::Future;
 use std::sync::Arc;
 
+use ::prometheus::Registry;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use prometheus::Registry;
-use tidemill_store::model::{Clock, TimeRange};
+use tidemill_store::model::{Clock, TimeRange, Timestamp};
 use tidemill_store::read::{Selector, Series};
 
 use self::gate::Gate;
-pub use self::limits::{ApiLimits, RowLimit};
+pub use self::limits::{ApiLimits, PromqlLimits, RowLimit};
 pub use self::meta::{Check, Readiness, ReadinessProbe};
 pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
 use self::strides::Strides;
@@ -50,6 +51,8 @@ pub struct ApiState<Q>(Arc<Shared<Q>>);
 struct Shared<Q> {
     reader: Arc<Q>,
     clock: Arc<dyn Clock>,
+    /// When this state was made, which is about when the process began.
+    started: Timestamp,
     limits: ApiLimits,
     gate: Gate,
     registry: Registry,
@@ -78,10 +81,11 @@ impl<Q> ApiState<Q> {
         limits: ApiLimits,
         registry: &Registry,
         readiness: ReadinessProbe,
-    ) -> Result<Self, prometheus::Error> {
+    ) -> Result<Self, ::prometheus::Error> {
         let metrics = Arc::new(HttpMetrics::register(registry)?);
         let (gate, registry) = (Gate::new(&limits), registry.clone());
-        Ok(Self(Arc::new(Shared { reader, clock, limits, gate, registry, metrics, readiness })))
+        let started = clock.now();
+        Ok(Self(Arc::new(Shared { reader, clock, started, limits, gate, registry, metrics, readiness })))
     }
 
     /// The metrics, which the server counts into as well.
@@ -188,6 +192,7 @@ pub fn router<Q: Query>(state: ApiState<Q>) -> Router {
         .route(latest::ROUTE.path, get(latest::answer::<Q>))
         .route(samples::ROUTE.path, get(samples::answer::<Q>))
         .route(windows::ROUTE.path, get(windows::answer::<Q>))
+        .merge(prometheus::routes())
         .merge(meta::index_routes())
         .merge(meta::operator_routes())
         .fallback(meta::not_found);

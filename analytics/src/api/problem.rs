@@ -116,6 +116,11 @@ impl Problem {
         self.kind
     }
 
+    /// What to change.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The body: `application/problem+json`.
     pub fn body(&self) -> Bytes {
         let (code, status, title) = self.kind.parts();

@@ -91,22 +91,23 @@ impl<'a> Evaluator<'a> {
 
     /// Counts values that are about to be made, and looks whether to stop.
     pub(super) fn charge(&self, values: usize) -> Result<(), EvalError> {
-        if self.stop.is_stopped() {
-            return Err(EvalError::Stopped);
-        }
+        self.check()?;
         let made = self.made.get().saturating_add(values);
         self.made.set(made);
         let limit = self.settings.samples_max;
         if made > limit { Err(EvalError::TooManySamples(limit)) } else { Ok(()) }
     }
 
-    /// The value of a node.
+    /// Whether it shall stop.
+    pub(super) fn check(&self) -> Result<(), EvalError> {
+        if self.stop.is_stopped() { Err(EvalError::Stopped) } else { Ok(()) }
+    }
+
+    /// The value of a node. A row for each node is counted here; what makes more rows counts those.
     pub(super) fn value(&self, node: &Node, steps: Steps) -> Result<Value, EvalError> {
+        self.charge(steps.count)?;
         match &node.expr {
-            Expr::Number(number) => {
-                self.charge(steps.count)?;
-                Ok(Value::Scalar(vec![*number; steps.count]))
-            }
+            Expr::Number(number) => Ok(Value::Scalar(vec![*number; steps.count])),
             Expr::Selector(selector) => selectors::latest(self, selector, steps).map(Value::Rows),
             Expr::Negate(inner) => Ok(match self.value(inner, steps)? {
                 Value::Scalar(values) => Value::Scalar(values.into_iter().map(|value| -value).collect()),

@@ -147,3 +147,6 @@ pub async fn gather<S: SeriesSource>(
     }
     Ok(gathered)
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,7 +172,7 @@ fn apply(
             let mut rows = Vec::with_capacity(ranges.columns.len());
             for column in &ranges.columns {
                 evaluator.charge(steps.count)?;
-                let values = slide(column, &ranges, steps, kernel);
+                let values = slide(evaluator, column, &ranges, (steps, kernel))?;
                 let row = Row { labels: column.labels.clone(), drop_name: column.drop_name, values };
                 push(&mut rows, row, steps);
             }
@@ -182,7 +182,12 @@ fn apply(
 }
 
 /// The values of all windows of a column: one for each step, or one for all of them.
-fn slide(column: &Column<'_>, ranges: &Ranges<'_>, steps: Steps, kernel: &mut dyn Kernel) -> Vec<f64> {
+fn slide(
+    evaluator: &Evaluator<'_>,
+    column: &Column<'_>,
+    ranges: &Ranges<'_>,
+    (steps, kernel): (Steps, &mut dyn Kernel),
+) -> Result<Vec<f64>, EvalError> {
     kernel.begin(column);
     let fixed = ranges.ends.count < steps.count;
     let wanted = if fixed && !kernel.depends_on_step() { 1 } else { steps.count };
@@ -190,10 +195,11 @@ fn slide(column: &Column<'_>, ranges: &Ranges<'_>, steps: Steps, kernel: &mut dy
     let mut through = ranges.ends.start;
     let mut values = Vec::with_capacity(wanted);
     for (step, at) in steps.iter().enumerate().take(wanted) {
+        // A window may be long; the clock is looked at before each.
+        evaluator.check()?;
         let after = through.saturating_sub(ranges.length);
-        past += column.times.get(past..).unwrap_or_default().iter().take_while(|t| **t <= through).count();
-        first +=
-            column.times.get(first..past).unwrap_or_default().iter().take_while(|t| **t <= after).count();
+        past += up_to(column.times.get(past..), through);
+        first += up_to(column.times.get(first..past), after);
         let window = column.times.get(first..past).zip(column.values.get(first..past));
         values.push(match window {
             Some((times, values)) if !times.is_empty() => {
@@ -205,7 +211,12 @@ fn slide(column: &Column<'_>, ranges: &Ranges<'_>, steps: Steps, kernel: &mut dy
             through = through.saturating_add(ranges.ends.step);
         }
     }
-    values
+    Ok(values)
+}
+
+/// How many of `times` are not after `end`. A few steps at most when windows slide, so it is counted.
+fn up_to(times: Option<&[i64]>, end: i64) -> usize {
+    times.unwrap_or_default().iter().take_while(|time| **time <= end).count()
 }
 
 fn absent(evaluator: &Evaluator<'_>, node: &Node, steps: Steps) -> Result<Vec<Row>, EvalError> {

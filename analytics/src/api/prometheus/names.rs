@@ -1,0 +1,136 @@
+//! `labels`, `label/<name>/values`, `series` and `metadata`: what the catalog knows. It knows no times, so that
+//! `start` and `end` select nothing here: answers name all that there ever was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use serde_json::{Value as Json, json};
+use tidemill_store::catalog::MetricEntry;
+use tidemill_store::model::ValueKind;
+
+use super::super::{ApiState, Query};
+use super::escape::unescape;
+use super::failure::{ErrorType, Failure};
+use super::form::Form;
+use super::render::{TRUNCATED, object, success};
+use super::store::{StoreSource, labels_of};
+use crate::promql::{Labels, Matcher, NAME, Notes};
+
+/// Calls `f` with each series that fits any of the sets of matchers; no set at all selects all.
+async fn each_series<Q: Query>(
+    state: &ApiState<Q>,
+    sets: &[Vec<Matcher>],
+    mut f: impl FnMut(Labels) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let all = [Vec::new()];
+    for matchers in if sets.is_empty() { &all[..] } else { sets } {
+        for (entry, metrics) in StoreSource(state).known(matchers).await? {
+            for metric in metrics {
+                f(labels_of(&entry.source, &metric.metric))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a list to the limit, with a warning where that takes something.
+fn limited<T>(all: impl Iterator<Item = T>, limit: Option<usize>) -> (Vec<T>, Notes) {
+    let mut all: Vec<T> = all.collect();
+    let mut notes = Notes::default();
+    if let Some(limit) = limit
+        && all.len() > limit
+    {
+        all.truncate(limit);
+        notes.warn(TRUNCATED.to_owned());
+    }
+    (all, notes)
+}
+
+fn list(all: BTreeSet<String>, form: &Form) -> Result<Bytes, Failure> {
+    let (all, notes) = limited(all.into_iter(), form.limit()?);
+    Ok(success(&Json::from(all), &notes))
+}
+
+/// `labels`.
+pub(super) async fn labels<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    each_series(state, &form.matches()?, |labels| {
+        for label in &labels {
+            if !names.contains(&*label.name) {
+                names.insert(label.name.to_string());
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    list(names, form)
+}
+
+/// `label/<name>/values`.
+pub(super) async fn values<Q: Query>(state: &ApiState<Q>, form: &Form, name: &str) -> Result<Bytes, Failure> {
+    let name = unescape(name).filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Failure::bad_data("invalid label name"))?;
+    let mut values: BTreeSet<String> = BTreeSet::new();
+    each_series(state, &form.matches()?, |labels| {
+        let value = labels.get(&name);
+        if !value.is_empty() && !values.contains(value) {
+            values.insert(value.to_owned());
+        }
+        Ok(())
+    })
+    .await?;
+    list(values, form)
+}
+
+/// `series`.
+pub(super) async fn series<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
+    let sets = form.matches()?;
+    if sets.is_empty() {
+        return Err(Failure::bad_data("no match[] parameter provided"));
+    }
+    let series_max = state.0.limits.series_max;
+    let mut found: BTreeSet<Labels> = BTreeSet::new();
+    each_series(state, &sets, |labels| {
+        found.insert(labels);
+        if found.len() > series_max {
+            let why = format!("more than {series_max} series match; ask for fewer");
+            return Err(Failure::new(ErrorType::Execution, why));
+        }
+        Ok(())
+    })
+    .await?;
+    let (found, notes) = limited(found.iter().map(object), form.limit()?);
+    Ok(success(&Json::from(found), &notes))
+}
+
+/// `metadata`: type and unit of each metric.
+pub(super) async fn metadata<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
+    let matchers: Vec<Matcher> =
+        form.get("metric").map(|name| Matcher::equal(NAME, name)).into_iter().collect();
+    let per_metric = form.get("limit_per_metric").and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    let mut metrics: BTreeMap<String, BTreeSet<(&'static str, String)>> = BTreeMap::new();
+    for (_, entries) in StoreSource(state).known(&matchers).await? {
+        for entry in entries {
+            let unit = entry.unit.as_ref().map_or("", |unit| unit.as_str()).to_owned();
+            metrics.entry(entry.metric.as_str().to_owned()).or_default().insert((kind(&entry), unit));
+        }
+    }
+    let (metrics, notes) = limited(metrics.into_iter(), form.limit()?);
+    let object: serde_json::Map<String, Json> = metrics
+        .into_iter()
+        .map(|(metric, facts)| {
+            let facts = facts.into_iter().take(per_metric.unwrap_or(usize::MAX));
+            let facts = facts.map(|(kind, unit)| json!({ "type": kind, "help": "", "unit": unit }));
+            (metric, Json::from(facts.collect::<Vec<_>>()))
+        })
+        .collect();
+    Ok(success(&Json::Object(object), &notes))
+}
+
+/// A metric's type as Prometheus names it. Devices do not say, so that a name that is a counter's makes one.
+fn kind(entry: &MetricEntry) -> &'static str {
+    let name = entry.metric.as_str();
+    let counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end));
+    let boolean = entry.kinds.iter().all(|kind| kind == ValueKind::Bool);
+    if counter && !boolean { "counter" } else { "gauge" }
+}

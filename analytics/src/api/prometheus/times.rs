@@ -1,0 +1,59 @@
+//! Times and spans as Prometheus' clients write them. Pure.
+
+use tidemill_store::model::Timestamp;
+
+use crate::moment;
+
+/// Unix seconds, also with a fraction or exponent, or RFC 3339; in nanoseconds. To the nanosecond where the text
+/// has a plain fraction.
+pub(super) fn moment(text: &str) -> Result<i64, String> {
+    let wrong = || format!("cannot parse {text:?} to a valid timestamp");
+    // Relative times are not Prometheus': with a clock that stands still they are all refused.
+    let relative = text.starts_with("now") || text.ends_with(|c: char| c.is_ascii_lowercase() && c != 'z');
+    if !relative && let Ok(time) = moment::parse(text, Timestamp::EPOCH) {
+        return Ok(time.nanos());
+    }
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    // To the millisecond, as Prometheus: a double holds no more of today's times.
+    nanos((seconds * 1e3).round() * 1e6).ok_or_else(wrong)
+}
+
+/// Seconds as a number, or a duration such as `1h30m`; in nanoseconds.
+pub(super) fn span(text: &str) -> Result<i64, String> {
+    let wrong = || format!("cannot parse {text:?} to a valid duration");
+    if let Ok(seconds) = text.parse::<f64>() {
+        return nanos(seconds * 1e9).ok_or_else(wrong);
+    }
+    let span = promql_parser::util::parse_duration(text).map_err(|_| wrong())?;
+    i64::try_from(span.as_nanos()).map_err(|_| wrong())
+}
+
+/// Within what a [`Timestamp`] holds.
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "the bounds are checked")]
+fn nanos(value: f64) -> Option<i64> {
+    (value.abs() <= 9e18).then_some(value as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_unix_seconds_or_rfc_3339() {
+        assert_eq!(moment("1748779200.123456789"), Ok(1_748_779_200_123_456_789));
+        assert_eq!(moment("1.5e3"), Ok(1_500_000_000_000));
+        assert_eq!(moment("2025-06-01T12:00:00Z"), Ok(1_748_779_200_000_000_000));
+        for wrong in ["", "now", "-1h", "x", "1e30", "NaN"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn spans_are_seconds_or_durations() {
+        assert_eq!(span("0.5"), Ok(500_000_000));
+        assert_eq!(span("1h30m"), Ok(5_400_000_000_000));
+        for wrong in ["", "x", "1e30", "NaN", "1h30"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}
