@@ -64,17 +64,19 @@ impl Encoder {
     }
 
     fn put_shapes(&mut self, view: &View<'_>, body: &mut Vec<u8>) {
-        let mut shapes = Vec::new();
+        let mut shapes: Vec<Vec<(usize, usize)>> = Vec::new();
         let mut known = HashMap::new();
+        let mut last = 0;
         let of_sources: Vec<i64> = view
             .series()
             .map(|shape| {
-                let next = shapes.len();
-                let at = *known.entry(shape).or_insert_with_key(|shape: &Vec<(usize, usize)>| {
-                    shapes.push(shape.clone());
-                    next
-                });
-                i64::from(position(at))
+                if shapes.get(last) != Some(&shape) {
+                    last = *known.entry(shape).or_insert_with_key(|shape| {
+                        shapes.push(shape.clone());
+                        shapes.len() - 1
+                    });
+                }
+                i64::from(position(last))
             })
             .collect();
         put_length(body, shapes.len());

@@ -95,7 +95,8 @@ pub(super) fn put_texts<'a>(texts: impl Iterator<Item = &'a str> + Clone, out: &
 pub(super) fn parse_texts(count_max: usize, reader: &mut Reader<'_>) -> Result<Vec<Arc<str>>, Malformed> {
     const WHAT: &str = "texts";
     let count = reader.length(WHAT)?;
-    if count > count_max {
+    // All are different, so that no more than one is empty.
+    if count > count_max || count > reader.remaining() + 1 {
         return Err(Malformed::Invalid("a column has more texts than values"));
     }
     let mut lengths = Vec::new();

@@ -1,8 +1,29 @@
 //! Blocks: what consecutive sources measured in one bucket, columnar, in packs of one source or many.
 //!
+//! ```text
+//! pack    = version  sources  metrics  shapes  lengths  times  columns  pages  crc
+//! version = u8                    1
+//! sources = count  id  [width  gap…]      id: 16 bytes; the gap to each further one in `width` (u8) bytes
+//! metrics = count  (length text)…         names, in UTF-8
+//! shapes  = count  shape…  [integers]     of each source the position of its shape; only where there are several
+//! shape   = count  (column axis)…         the series of a source: which column, and which of its sequences of times
+//! lengths = integers                      of each axis of each source: how many times; at least one each
+//! times   = (see `times`)  integers       the lengths of its pages in bytes
+//! columns = count  column…
+//! column  = metric  form  stream  integers     see `form` and `stream` (none where mixed); as for times
+//! pages   = of the times, then of each column; see there; before a page of decimals or numbers its odd values:
+//!           count  integers  [kinds]  difference…   positions; for numbers a bit each, 1 for a double; signed
+//!                                                   varints, to add to the integer or to the bits of the double
+//! crc     = u32                           CRC-32 (IEEE) of everything before it
+//! ```
+//!
+//! Numbers of several bytes are little-endian; counts, lengths and positions are varints (`codec::bytes`); integers
+//! are a column of `codec::column::integer` of one run. A column holds the values of one metric in one form, of all
+//! sources that have it, in runs of a source, cut into pages by `cuts`. Axes of a source are numbered by first use.
+//!
 //! A [`PackBuilder`] takes sources in ascending order and gives packs as they fill; a [`Pack`] gives the run of one
-//! metric of one source in one range of time, and decodes little else for it. A source too large for one body
-//! continues in further parts, later times in later ones. Nothing here knows generations, rows or stores.
+//! metric of one source in one range of time, and decodes only the pages that hold it. A source too large for one
+//! body continues in further parts, later times in later ones. Nothing here knows generations, rows or stores.
 //! All lengths are checked against the bytes that are there before anything is allocated for them; a few bytes can
 //! stand for very many equal samples, hence [`Limits`] (I6). The same runs give the same bytes (I5).
 

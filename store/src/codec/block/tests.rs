@@ -176,6 +176,170 @@ proptest! {
     }
 }
 
+/// Puts a right checksum on changed bytes, so that what lies behind it is reached.
+fn seal(mut body: Vec<u8>) -> Bytes {
+    let content = body.len() - CRC_BYTES;
+    let crc = crc32fast::hash(&body[..content]);
+    body[content..].copy_from_slice(&crc.to_le_bytes());
+    body.into()
+}
+
+/// Reads all there is; every way to read must end without a panic.
+fn exhaust(body: Bytes) {
+    let limits = Limits { samples_max: 20_000 };
+    let Ok(pack) = Pack::decode(body, limits) else { return };
+    assert!(pack.samples() <= limits.samples_max && !pack.sources().is_empty());
+    for source in 0..pack.sources().len() {
+        for series in 0..pack.metrics(source).count() {
+            let Ok(Some(run)) = pack.run_at(source, series, TimeRange::ALL) else { continue };
+            let (first, last) = (run.first_time().unwrap(), run.last_time().unwrap());
+            let part = pack.run_at(source, series, TimeRange::new(first, last).unwrap()).unwrap();
+            assert_eq!(part.map_or(0, |part| part.len()), run.len() - 1);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        exhaust(bytes.clone().into());
+        let sealed: Vec<_> = [VERSION].into_iter().chain(bytes).chain([0; CRC_BYTES]).collect();
+        exhaust(seal(sealed));
+    }
+
+    #[test]
+    fn damage_under_a_right_checksum_never_panics(
+        sources in sources(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        for pack in pack_all(PackLimits::DEFAULT, &sources) {
+            let mut body = pack.body;
+            for (at, byte) in &changes {
+                let at = at.index(body.len());
+                body[at] = *byte;
+            }
+            if let Some(cut) = cut {
+                body.truncate(cut.index(body.len()));
+            }
+            if body.len() >= CRC_BYTES {
+                exhaust(seal(body));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_part_of_a_long_run_is_read_from_the_pages_that_hold_it() {
+    let time = |n: i64| at(n * 1_000_000_000 + n * n % 7 * 1_000_000);
+    let run: Run = (0..10_000).map(|n| (time(n), Value::I64(n * n % 1000))).collect();
+    let metric = Metric::new("count").unwrap();
+    let packs = pack_all(PackLimits::DEFAULT, &[(1, vec![(metric.clone(), run.clone())])]);
+    let mut body = packs[0].body.clone();
+    for (start, end) in [(0, 1), (1023, 1025), (5000, 5360), (9_999, 10_000), (2047, 7000)] {
+        let range = TimeRange::new(time(start), time(end)).unwrap();
+        let pack = decode(&packs[0].body).unwrap();
+        assert_eq!(pack.run(0, &metric, range).unwrap(), Some(run.slice(range)), "{start}..{end}");
+    }
+    // The last byte of the last page: only who reads that page notices.
+    let at = body.len() - CRC_BYTES - 1;
+    body[at] = 0xff;
+    body[at - 1] = 0xff;
+    let pack = Pack::decode(seal(body), Limits::DEFAULT).unwrap();
+    let early = TimeRange::new(time(100), time(8000)).unwrap();
+    assert_eq!(pack.run(0, &metric, early).unwrap(), Some(run.slice(early)));
+    assert_ne!(pack.run(0, &metric, TimeRange::ALL), Ok(Some(run)));
+}
+
+#[test]
+fn a_small_body_may_not_claim_many_samples() {
+    let run: Run = (0..100_000).map(|n| (at(n * 1_000_000_000), Value::Bool(true))).collect();
+    let packs = pack_all(PackLimits::DEFAULT, &[(1, vec![(Metric::new("open").unwrap(), run)])]);
+    assert!(packs[0].body.len() < 1200, "{}", packs[0].body.len());
+    let decode = |samples_max| Pack::decode(packs[0].body.clone().into(), Limits { samples_max });
+    assert_eq!(decode(99_999).unwrap_err(), BlockError::TooManySamples { samples: 100_000, limit: 99_999 });
+    assert!(decode(100_000).is_ok());
+}
+
+#[test]
+fn a_later_version_is_refused_by_name() {
+    let run: Run = [(at(0), Value::Bool(true))].into_iter().collect();
+    let packs = pack_all(PackLimits::DEFAULT, &[(1, vec![(Metric::new("open").unwrap(), run)])]);
+    let mut body = packs[0].body.clone();
+    body[0] = 2;
+    assert_eq!(Pack::decode(seal(body), Limits::DEFAULT).unwrap_err(), BlockError::Version(2));
+    assert_eq!(decode(b"123").unwrap_err(), BlockError::TooShort(3));
+}
+
+#[test]
+fn integers_among_decimals_cost_nothing_more() {
+    let size = |value: fn(i64) -> Value| {
+        let run: Run = (0..2000).map(|n| (at(n * 1_000_000_000), value(200 + n * n % 37))).collect();
+        pack_all(PackLimits::DEFAULT, &[(1, vec![(Metric::new("level").unwrap(), run)])])[0].body.len()
+    };
+    let tenths = |n: i64| Value::F64(f64::from(i32::try_from(n).unwrap()) / 10.0);
+    let as_json = |n: i64| {
+        if n % 10 == 0 { Value::I64(n / 10) } else { Value::F64(f64::from(i32::try_from(n).unwrap()) / 10.0) }
+    };
+    assert_eq!(size(as_json), size(tenths));
+}
+
+/// Few samples in every form of column, on one page and on several, with odd values, of sources of two shapes.
+fn golden() -> Vec<Source> {
+    let text = |text: &str| Value::Text(text.into());
+    let metric = |at: usize| {
+        Metric::new(["walk", "rate", "noise", "mixed", "open", "state", "number", "odd"][at]).unwrap()
+    };
+    let cents = |n: i64| f64::from(i32::try_from(n).unwrap()) / 100.0;
+    let mut sources = Vec::new();
+    for source in 0..4_i64 {
+        let late = |n: i64| (n * n * 31 + source * 7) % 200;
+        let long = if source == 2 { 1500 } else { 24 };
+        let time = |n: i64| at(1_700_000_000_000_000_000 + (n * 10_000 + late(n)) * 1_000_000);
+        let run = |value: &dyn Fn(i64) -> Value| (0..long).map(|n| (time(n), value(n))).collect::<Run>();
+        let runs = [
+            run(&|n| Value::F64(cents(2150 + n * n % 17 + n))),
+            run(&|n| Value::I64(n * 3 + n % 2)),
+            run(&|n| Value::F64((cents(n) + 1.0).sqrt())),
+            run(&|n| {
+                [Value::I64(n), text("?"), Value::Bool(true), Value::F64(cents(n))]
+                    [usize::try_from(n % 4).unwrap()]
+                .clone()
+            }),
+            run(&|n| Value::Bool(n % 30 == 3)),
+            run(&|n| text(["running", "idle", "fault: no water"][usize::try_from(n / 10 % 3).unwrap()])),
+            run(&|n| {
+                if n % 10 == 0 {
+                    Value::I64(n / 10)
+                } else {
+                    Value::F64(f64::from(i32::try_from(n).unwrap()) / 10.0)
+                }
+            }),
+            run(&|n| if n == 11 { Value::F64(f64::NAN) } else { Value::F64(cents(n * 37 % 100)) }),
+        ];
+        let mut series: Vec<_> = runs.into_iter().enumerate().map(|(at, run)| (metric(at), run)).collect();
+        if source == 3 {
+            series.truncate(2);
+            series[1].1 = (0..5).map(|n| (at(n * n), Value::I64(i64::MIN + n))).collect();
+        }
+        sources.push((u128::from(source.cast_unsigned()) << 100 | 7, series));
+    }
+    sources
+}
+
+#[test]
+fn the_golden_pack_is_written_and_read_as_ever() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/block_v1.bin");
+    let packs = pack_all(PackLimits::DEFAULT, &golden());
+    let stored = std::fs::read(path).unwrap();
+    let all = PackBody { body: stored, ..packs[0].clone() };
+    assert_eq!(read(std::slice::from_ref(&all), TimeRange::ALL), expected(&golden(), TimeRange::ALL));
+    assert_eq!(packs, std::slice::from_ref(&all));
+    let forms: Vec<_> =
+        decode(&all.body).unwrap().columns.iter().map(|column| column.form.byte() & 0x0f).collect();
+    assert!((0..=6).all(|form| forms.contains(&form)), "every form of column is in it: {forms:?}");
+}
+
 #[test]
 fn a_source_too_large_for_a_body_continues_in_parts_of_later_times() {
     let noise = |n: i64| n.wrapping_mul(n).wrapping_mul(n).wrapping_mul(0x1e37_79b9_7f4a_7c15);

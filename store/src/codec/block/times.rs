@@ -115,9 +115,9 @@ const fn slot(distance: i64, step: i64) -> i64 {
     }
 }
 
-/// Points that are looked at to choose a step, and parts that they are taken from.
-const SAMPLE: usize = 256;
-const SAMPLE_PARTS: usize = 8;
+/// Points of a part, and parts, that are looked at to choose a step: enough that a step that is a little wrong adds up.
+const SAMPLE: usize = 128;
+const SAMPLE_PARTS: usize = 4;
 
 /// Devices measure at whole numbers of these, nanoseconds.
 const ROUND: [i64; 8] = [
@@ -136,10 +136,8 @@ fn choose_step(times: &[i64], cuts: &Cuts, unit: i64) -> i64 {
     let stride = cuts.pages().len().div_ceil(SAMPLE_PARTS).max(1);
     let pages = cuts.pages().iter().step_by(stride);
     let parts = pages.flat_map(|page| cuts.parts(page).take(2)).take(SAMPLE_PARTS);
-    let sample: Vec<&[i64]> = parts
-        .filter_map(|part| times.get(part))
-        .map(|part| part.get(..SAMPLE / SAMPLE_PARTS).unwrap_or(part))
-        .collect();
+    let sample: Vec<&[i64]> =
+        parts.filter_map(|part| times.get(part)).map(|part| part.get(..SAMPLE).unwrap_or(part)).collect();
     let mut differences: Vec<i64> = sample
         .iter()
         .flat_map(|part| part.iter().zip(part.iter().skip(1)).map(|(a, b)| b.wrapping_sub(*a)))
