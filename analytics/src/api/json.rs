@@ -5,10 +5,12 @@
 
 use std::fmt::Display;
 use std::io::Write;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 use tidemill_store::model::{Metric, Source, Tags, Value, ValueKind};
+use tidemill_store::rollup::State;
 
 use crate::window::Answer;
 
@@ -119,7 +121,24 @@ pub(super) fn write_answer(out: &mut Vec<u8>, answer: &Answer) {
         Answer::Float(float) => write_float(out, *float),
         Answer::Bool(truth) => write_json(out, truth),
         Answer::Text(text) => write_json(out, &**text),
+        Answer::Durations(states) => write_durations(out, states),
     }
+}
+
+/// Writes seconds by state.
+fn write_durations(out: &mut Vec<u8>, states: &[(State, Duration)]) {
+    out.push(b'{');
+    for (n, (state, held)) in states.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        match state {
+            State::Bool(truth) => write_key(out, if *truth { "true" } else { "false" }),
+            State::Text(text) => write_key(out, text),
+        }
+        write_float(out, held.as_secs_f64());
+    }
+    out.push(b'}');
 }
 
 /// Writes tags as an object.

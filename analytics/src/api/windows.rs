@@ -10,6 +10,7 @@ use hyper::Uri;
 use jiff::tz::TimeZone;
 use tidemill_store::model::{TimeRange, Timestamp};
 use tidemill_store::read::{Selector, Series};
+use tidemill_store::rollup::Fields;
 use tidemill_store::wide::Order;
 
 use super::compute::compute;
@@ -88,6 +89,9 @@ fn aggregates(params: &Params) -> Result<Vec<Aggregate>, Problem> {
 async fn windows<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<Bytes, Problem> {
     let limits = TableLimits { rows: question.limit, series: state.0.limits.series_max };
     let mut table = Table::new(question.tiling(), question.range, question.fill, limits);
+    if question.aggregates.iter().any(|aggregate| aggregate.fields().intersects(Fields::SKETCH)) {
+        table = table.with_sketches();
+    }
     let slices = state.0.reader.slices(&question.selector, question.range, Order::Ascending).await?;
     let mut strides = Strides::new(slices, Order::Ascending, SAMPLES_AT_ONCE);
     while let Some(part) = state.read(&question.selector, &mut strides).await? {

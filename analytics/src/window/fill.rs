@@ -2,8 +2,9 @@
 
 use tidemill_store::model::{TimeRange, Timestamp};
 
-use super::{Aggregate, Answer, Row};
 use tidemill_store::rollup::nearest;
+
+use super::{Aggregate, Answer, Row};
 
 /// How empty windows are answered. A filled window counts 0, whatever its other answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn float(answer: &Answer) -> Option<f64> {
     match answer {
         Answer::Integer(integer) => Some(nearest(*integer)),
         Answer::Float(float) => Some(*float),
-        Answer::Null | Answer::Bool(_) | Answer::Text(_) => None,
+        Answer::Null | Answer::Bool(_) | Answer::Text(_) | Answer::Durations(_) => None,
     }
 }
 

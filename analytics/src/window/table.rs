@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use tidemill_store::model::{Device, Metric, Source, Tags, Tenant, TimeRange, Timestamp};
 use tidemill_store::read::Series;
+use tidemill_store::rollup::{Fold, WindowState};
 
-use super::{Accumulator, Aggregate, Answer, Fill, Tiling, fill};
+use super::{Aggregate, Answer, Fill, Tiling, fill};
 
 /// A series by its names, in the order in which answers list them: tenant, device, tags, metric.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +78,12 @@ pub struct Table {
     range: TimeRange,
     fill: Fill,
     limits: TableLimits,
-    series: BTreeMap<SeriesKey, Vec<(TimeRange, Accumulator)>>,
+    series: BTreeMap<SeriesKey, Vec<(TimeRange, Fold)>>,
     /// Windows that hold samples, over all series.
     known: usize,
     elapsed: Elapsed,
+    /// With which a window begins.
+    empty: Fold,
     /// Before this, every sample of the range was added, once nothing more is.
     read_until: Timestamp,
 }
@@ -90,7 +93,23 @@ impl Table {
     pub fn new(tiling: Tiling, range: TimeRange, fill: Fill, limits: TableLimits) -> Self {
         let elapsed = Elapsed { boundary: range.start(), windows: 0 };
         let read_until = range.end();
-        Self { tiling, range, fill, limits, series: BTreeMap::new(), known: 0, elapsed, read_until }
+        Self {
+            tiling,
+            range,
+            fill,
+            limits,
+            series: BTreeMap::new(),
+            known: 0,
+            elapsed,
+            empty: Fold::EMPTY,
+            read_until,
+        }
+    }
+
+    /// This table, to answer quantiles as well: every fold gets a sketch.
+    #[must_use]
+    pub fn with_sketches(self) -> Self {
+        Self { empty: Fold::with_sketch(), ..self }
     }
 
     /// Takes samples of a series that lie in the range and are later than those it has of that series.
@@ -99,24 +118,49 @@ impl Table {
             return Ok(());
         }
         let key = SeriesKey { source: Arc::clone(&series.source), metric: series.metric.clone() };
+        let mut windows = self.windows_of(key)?;
+        let mut rest = series.samples.as_slice();
+        while let Some(next) = rest.first() {
+            let Some((window, fold)) = windows.holding(next.time) else { break };
+            let inside = rest.partition_point(|sample| sample.time < window.end());
+            let (run, after) = rest.split_at(inside);
+            fold.extend_samples(run);
+            rest = after;
+        }
+        self.known += windows.added;
+        Ok(())
+    }
+
+    /// Takes cells of a series, later than what it has of that series: cell `i` is `[cuts[i], cuts[i + 1])`, lies in
+    /// the range and in one window. What a cell does not know, its window cannot answer.
+    ///
+    /// Panics where a cell reaches beyond the window that it starts in.
+    pub fn add_cells(
+        &mut self,
+        key: SeriesKey,
+        cuts: &[Timestamp],
+        cells: &[(usize, WindowState)],
+    ) -> Result<(), TooManySeries> {
+        if cells.is_empty() {
+            return Ok(());
+        }
+        let mut windows = self.windows_of(key)?;
+        for (cell, state) in cells {
+            let (Some(start), Some(end)) = (cuts.get(*cell), cuts.get(cell + 1)) else { continue };
+            let Some((window, fold)) = windows.holding(*start) else { break };
+            assert!(*end <= window.end(), "a cell lies in one window");
+            fold.merge(&state.closed_open());
+        }
+        self.known += windows.added;
+        Ok(())
+    }
+
+    fn windows_of(&mut self, key: SeriesKey) -> Result<OpenWindows<'_>, TooManySeries> {
         if self.series.len() >= self.limits.series && !self.series.contains_key(&key) {
             return Err(TooManySeries(self.limits.series));
         }
         let windows = self.series.entry(key).or_default();
-        let before = windows.len();
-        let mut rest = series.samples.as_slice();
-        while let Some(next) = rest.first() {
-            if windows.last().is_none_or(|(window, _)| !window.contains(next.time)) {
-                windows.push((self.tiling.window_of(next.time), Accumulator::default()));
-            }
-            let Some((window, accumulator)) = windows.last_mut() else { break };
-            let inside = rest.partition_point(|sample| sample.time < window.end());
-            let (run, after) = rest.split_at(inside);
-            accumulator.extend(run);
-            rest = after;
-        }
-        self.known += windows.len() - before;
-        Ok(())
+        Ok(OpenWindows { tiling: &self.tiling, empty: &self.empty, windows, added: 0 })
     }
 
     /// Says that all samples before `until` were added. Returns whether the answer is full: then no later sample
@@ -192,15 +236,10 @@ impl Table {
             .take(series)
     }
 
-    fn rows_of(
-        &self,
-        windows: &[(TimeRange, Accumulator)],
-        aggregates: &[Aggregate],
-        until: Timestamp,
-    ) -> Vec<Row> {
-        let known = windows.iter().map(|(window, accumulator)| Row {
+    fn rows_of(&self, windows: &[(TimeRange, Fold)], aggregates: &[Aggregate], until: Timestamp) -> Vec<Row> {
+        let known = windows.iter().map(|(window, fold)| Row {
             window: *window,
-            answers: aggregates.iter().map(|aggregate| accumulator.answer(*aggregate)).collect(),
+            answers: aggregates.iter().map(|aggregate| aggregate.of(fold)).collect(),
         });
         if self.fill == Fill::None {
             return known.take_while(|row| row.window.start() < until).collect();
@@ -208,6 +247,26 @@ impl Table {
         let known: Vec<Row> = known.collect();
         let windows = self.tiling.windows_in(self.range).take_while(|window| window.start() < until);
         fill::filled(self.fill, windows, &known, aggregates)
+    }
+}
+
+/// The windows of a series, to be added to in the order of time.
+struct OpenWindows<'a> {
+    tiling: &'a Tiling,
+    empty: &'a Fold,
+    windows: &'a mut Vec<(TimeRange, Fold)>,
+    added: usize,
+}
+
+impl OpenWindows<'_> {
+    /// The window that holds `time`: the last one, or a new one after it.
+    fn holding(&mut self, time: Timestamp) -> Option<(TimeRange, &mut Fold)> {
+        let is_held = self.windows.last().is_some_and(|(window, _)| window.contains(time));
+        if !is_held {
+            self.windows.push((self.tiling.window_of(time), self.empty.clone()));
+            self.added += 1;
+        }
+        self.windows.last_mut().map(|(window, fold)| (*window, fold))
     }
 }
 
@@ -241,8 +300,10 @@ fn nth_smallest(mut times: Vec<Timestamp>, n: usize) -> Option<Timestamp> {
 mod tests {
     use jiff::tz::TimeZone;
     use proptest::prelude::*;
+    use tidemill_store::codec::Run;
     use tidemill_store::model::Value;
     use tidemill_store::read::Sample;
+    use tidemill_store::rollup::fold_run;
 
     use super::*;
     use crate::window::Window;
@@ -291,6 +352,21 @@ mod tests {
         table.add(&series("b", &[7, 25])).unwrap();
         assert_eq!(shown(&table), ["a: 0=(1)", "b: 0=(3) 20=(1)"]);
         assert_eq!(table.cut(), None);
+    }
+
+    #[test]
+    fn cells_and_samples_count_into_the_same_windows() {
+        let mut table = table(Fill::None, 10);
+        table.add(&series("a", &[1, 4])).unwrap();
+        let cuts: Vec<Timestamp> = [5, 10, 20].map(at).to_vec();
+        let run: Run = [5, 7, 10, 19].into_iter().map(|second| (at(second), Value::I64(second))).collect();
+        let samples = series("a", &[25]);
+        let key = SeriesKey { source: Arc::clone(&samples.source), metric: samples.metric.clone() };
+        table.add_cells(key, &cuts, &fold_run(&run, &cuts)).unwrap();
+        table.add(&samples).unwrap();
+        assert_eq!(shown(&table), ["a: 0=(4) 10=(2) 20=(1)"]);
+        let sums = table.rows(&[Aggregate::Sum]).map(|(_, rows)| format!("{:?}", rows[0].answers)).next();
+        assert_eq!(sums.as_deref(), Some("[Integer(17)]"));
     }
 
     #[test]

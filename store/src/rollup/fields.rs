@@ -46,6 +46,12 @@ impl Fields {
         self.0 & other.0 != 0
     }
 
+    /// This set and `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// This set with all that is needed to merge it: counts always, sums for deviations, first and last for what
     /// happens between neighbours.
     #[must_use]

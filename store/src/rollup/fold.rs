@@ -76,6 +76,11 @@ impl NumberSum {
         }
     }
 
+    /// A sum of doubles that are whole numbers as the sum of integers that it is.
+    pub(super) const fn whole(&self) -> Self {
+        Self { integers: self.integers + self.floats.whole(), floats: Sum::ZERO }
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.integers += other.integers;
         self.floats.merge(&other.floats);
@@ -415,6 +420,14 @@ impl Fold {
     /// The quantile sketch of the numbers, where one was gathered throughout.
     pub fn sketch(&self) -> Option<&Sketch> {
         self.sketch.as_deref()
+    }
+
+    /// A number within 1 % of the one at rank ⌊`q` (count - 1)⌋, and never beyond the extremes where these are known;
+    /// none without a sketch.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let answer = self.sketch.as_ref()?.quantile(q)?;
+        let held = |extremes: Extremes| answer.max(extremes.min.nearest()).min(extremes.max.nearest());
+        Some(self.extremes.map_or(answer, held))
     }
 
     /// This fold with what is not in `fields`, or needed by them, forgotten.

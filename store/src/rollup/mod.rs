@@ -8,7 +8,9 @@
 mod columns;
 mod deviations;
 mod fields;
+mod floats;
 mod fold;
+mod lanes;
 mod neighbours;
 mod number;
 mod sketch;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::{Sample, Value};
 
 use super::Number;
+use super::number::nearest;
 
 /// From a sample to the next.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +28,9 @@ impl Step {
         let lasted = next.time.saturating_since(before.time);
         let numbers = (Number::of(&before.value), Number::of(&next.value));
         let areas = numbers.0.map(|number| {
-            let (seconds, value) = (lasted.as_secs_f64(), number.nearest());
-            areas(seconds, value, numbers.1.map_or(value, Number::nearest))
+            let (span, value) =
+                (nearest(i128::try_from(lasted.as_nanos()).unwrap_or(0)) / 1e9, number.nearest());
+            areas(span, value, numbers.1.map_or(value, Number::nearest))
         });
         let reset_from = match numbers {
             (Some(a), Some(b)) => (b.compare(a) == Some(Ordering::Less)).then_some(a),
@@ -36,6 +38,17 @@ impl Step {
         };
         Self { is_change: is_change(&before.value, &next.value), reset_from, areas, lasted }
     }
+}
+
+/// A span of nanoseconds in seconds.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "one instruction; exact below 104 days"
+)]
+#[inline]
+pub(super) const fn seconds(nanos: i64) -> f64 {
+    nanos as f64 / 1e9
 }
 
 /// The step and the linear area between two values.

@@ -39,6 +39,20 @@ impl Number {
         }
     }
 
+    /// The integer that it is, where it is whole and an `i64`.
+    pub(super) fn whole(self) -> Option<Self> {
+        let integer = match self {
+            Self::Integer(integer) => integer,
+            #[expect(
+                clippy::as_conversions,
+                clippy::cast_possible_truncation,
+                reason = "checked by the way back"
+            )]
+            Self::Float(float) => float as i64,
+        };
+        (self.compare(Self::Integer(integer)) == Some(Ordering::Equal)).then_some(Self::Integer(integer))
+    }
+
     /// Compares exactly, also an integer with a double; `None` where one is NaN.
     pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {

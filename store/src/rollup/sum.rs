@@ -31,6 +31,17 @@ impl Sum {
     /// Of no terms.
     pub const ZERO: Self = Self { running: 0.0, compensation: 0.0, scaled: false };
 
+    /// Whether it is finite and in its usual scale.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.running.is_finite() && self.compensation.is_finite() && !self.scaled
+    }
+
+    /// Of integers below 2^106 in all: their exact sum.
+    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "sums of integers are whole")]
+    pub(super) const fn whole(&self) -> i128 {
+        self.running as i128 + self.compensation as i128
+    }
+
     /// Adds a term.
     #[inline]
     pub fn add(&mut self, term: f64) {

@@ -71,7 +71,7 @@ fn close(a: Option<f64>, b: Option<f64>) -> bool {
     }
 }
 
-fn assert_same(a: &Fold, b: &Fold) {
+pub(super) fn assert_same(a: &Fold, b: &Fold) {
     assert_eq!(exact(a), exact(b));
     for (a, b) in doubles(a).into_iter().zip(doubles(b)) {
         assert!(close(a, b), "{a:?} {b:?}");

@@ -299,3 +299,41 @@ fn frames_stay_near_their_target_and_below_their_limit() {
     let usual = &frames[1..frames.len() - 1];
     assert!(usual.iter().all(|frame| frame.body.len() > 5_000), "{:?}", usual[0].body.len());
 }
+
+/// Sources of every character, so that every column is there.
+fn golden() -> Vec<Windows> {
+    let bits = |i: i64| i.wrapping_mul(0x1234_5678_9abc_def1) >> (i % 3 * 20);
+    let parts: Vec<(i64, i64)> = (0..40).map(|i| (i * 37 % 900, bits(i))).collect();
+    let of = |character: u8| windows(&run(&(character, parts.clone())), character == 0);
+    let mut sources: Vec<Windows> = [0, 1, 2, 3, 4, 5, 7, 8].map(of).into();
+    let odd = [f64::MAX, f64::MAX, f64::NAN, f64::NEG_INFINITY, -0.0, 1.0 / 3.0, -1e-300].map(Value::F64);
+    let large = [i64::MAX, i64::MIN, i64::MAX, 0].map(Value::I64);
+    let every = |seconds: i64, values: &[Value]| -> Run {
+        (1..40)
+            .zip(values.iter().cycle())
+            .map(|(n, value)| (at(n * seconds * SECOND), value.clone()))
+            .collect()
+    };
+    let texts: Vec<Value> = (0..39).map(|n| Value::Text(format!("batch {n}").into())).collect();
+    sources.push(windows(&every(700, &odd), true));
+    sources.push(Windows::new());
+    sources.push(windows(&every(600, &large), false));
+    sources.push(windows(&every(60, &texts), false));
+    sources
+}
+
+#[test]
+fn the_golden_frame_is_written_and_read_as_ever() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/frame_v1.bin");
+    let limits = FrameLimits { target_bytes: 1 << 20, ..FrameLimits::DEFAULT };
+    let encoded = encode(&golden(), limits).remove(0).body;
+    let stored = Bytes::from(std::fs::read(path).unwrap());
+    let frame = Frame::decode(stored.clone()).unwrap();
+    for (position, windows) in golden().iter().enumerate() {
+        let read = frame.windows(position, 0..24, Fields::ALL).unwrap();
+        assert_eq!(shown_all(&read), shown_all(windows));
+    }
+    let missing: Vec<usize> = (0..COLUMNS).filter(|at| frame.columns[*at].is_empty()).collect();
+    assert_eq!(missing, [0; 0], "every column is in it");
+    assert_eq!(encoded, stored);
+}
