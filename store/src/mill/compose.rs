@@ -26,7 +26,7 @@ pub(super) struct Found {
     /// Sources with samples.
     pub(super) sources: u64,
     pub(super) tally: Tally,
-    /// The coarsest resolution, in seconds, in whose frames every series has its windows; 0 if there is none.
+    /// The coarsest resolution, in seconds, in whose frames every series is; 0 if there is none.
     pub(super) framed_seconds: u64,
 }
 

@@ -2,13 +2,12 @@
 //!
 //! A series has frames in a resolution where its windows hold enough samples to pay. In the coarsest it has them
 //! always, so that its last sample is found without its block, and in every one that is kept for longer than raw
-//! samples. A series with values of several kinds, or with windows that fit no frame, is entered without windows:
-//! readers go to its block.
+//! samples. A series with windows that fit no frame is entered without windows: readers go to its block.
 
 use std::collections::BTreeMap;
 
+use crate::codec::Run;
 use crate::codec::frame::{FrameBody, FrameBuilder, FrameLimits};
-use crate::codec::{Run, Values};
 use crate::layout::{Bucket, Resolution};
 use crate::model::{Metric, SourceId, Timestamp};
 use crate::rollup::{Fold, WindowState, fold_run, fold_run_with_sketches};
@@ -50,8 +49,6 @@ pub(super) struct Frames {
     settings: FrameSettings,
     builders: BTreeMap<(Resolution, Metric), FrameBuilder>,
     windows_held: u64,
-    /// Whether every series has its windows in the coarsest resolution.
-    is_complete: bool,
 }
 
 impl FrameSettings {
@@ -72,6 +69,12 @@ impl FrameSettings {
             stored.push((resolution, windows));
         }
         stored
+    }
+
+    /// The windows of a series in one resolution, whether they pay or not.
+    pub(super) fn windows_of(&self, run: &Run, resolution: Resolution) -> Vec<Window> {
+        let has_sketch = self.sketches_from.is_some_and(|from| from <= resolution);
+        self.folded(run, resolution, has_sketch)
     }
 
     /// Whether the windows that hold samples hold enough of them on average.
@@ -144,21 +147,15 @@ fn empty_like(fold: &Fold) -> Fold {
 
 impl Frames {
     pub(super) fn new(settings: FrameSettings) -> Self {
-        Self { settings, builders: BTreeMap::new(), windows_held: 0, is_complete: true }
+        Self { settings, builders: BTreeMap::new(), windows_held: 0 }
     }
 
     /// Adds the series of a source; sources ascend. Gives frames that are full.
     pub(super) fn push(&mut self, source: SourceId, runs: &SourceRuns) -> Vec<FramesOfMetric> {
         let mut full = Vec::new();
         for (metric, run) in runs.iter().filter(|(_, run)| !run.is_empty()) {
-            if matches!(run.values, Values::Mixed(_)) {
-                for resolution in self.settings.always.clone() {
-                    full.extend(self.enter(source, metric, resolution, None));
-                }
-                continue;
-            }
             for (resolution, windows) in self.settings.windows(run) {
-                full.extend(self.enter(source, metric, resolution, Some(&windows)));
+                full.extend(self.enter(source, metric, resolution, &windows));
             }
         }
         if self.windows_held > WINDOWS_HELD_MAX {
@@ -167,31 +164,30 @@ impl Frames {
         full
     }
 
-    /// Enters a series with its windows, or without where it has none that a frame can hold.
+    /// Enters a series with its windows, or without where no frame can hold them.
     fn enter(
         &mut self,
         source: SourceId,
         metric: &Metric,
         resolution: Resolution,
-        windows: Option<&[Window]>,
+        windows: &[Window],
     ) -> Option<FramesOfMetric> {
         let bucket = self.settings.bucket;
         let builder = self
             .builders
             .entry((resolution, metric.clone()))
             .or_insert_with(|| FrameBuilder::new(metric.clone(), resolution, bucket, FrameLimits::DEFAULT));
-        let taken = windows.and_then(|windows| builder.push(source, windows).ok());
-        self.is_complete &= taken.is_some() || self.settings.resolutions.last() != Some(&resolution);
-        let bodies = taken.unwrap_or_else(|| builder.push_without_windows(source));
+        let bodies =
+            builder.push(source, windows).unwrap_or_else(|_too_large| builder.push_without_windows(source));
         let out: u64 = bodies.iter().map(|body| u64::from(body.windows)).sum();
-        self.windows_held += windows.map_or(0, |windows| u64::try_from(windows.len()).unwrap_or(0));
+        self.windows_held += u64::try_from(windows.len()).unwrap_or(0);
         self.windows_held = self.windows_held.saturating_sub(out);
         (!bodies.is_empty()).then(|| FramesOfMetric { resolution, metric: metric.clone(), bodies })
     }
 
-    /// The coarsest resolution, if every series has its windows in it.
+    /// The coarsest resolution: every series is in its frames.
     pub(super) fn framed(&self) -> Option<Resolution> {
-        self.settings.resolutions.last().copied().filter(|_| self.is_complete)
+        self.settings.resolutions.last().copied()
     }
 
     /// The frames that were not full yet.
@@ -208,5 +204,74 @@ impl Frames {
             bodies: builder.finish(),
         });
         cut.filter(|frames| !frames.bodies.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::verify::difference;
+    use super::*;
+    use crate::layout::BucketWidth;
+    use crate::model::Value;
+
+    fn settings(samples_min: u32) -> FrameSettings {
+        let resolutions: Vec<_> = [60, 3_600].into_iter().filter_map(Resolution::from_seconds).collect();
+        let width = BucketWidth::new(Duration::from_hours(1)).unwrap();
+        FrameSettings {
+            bucket: Bucket::at(Timestamp::EPOCH, width),
+            always: resolutions.last().copied().into_iter().collect(),
+            resolutions,
+            samples_min,
+            sketches_from: None,
+        }
+    }
+
+    fn run() -> impl Strategy<Value = Run> {
+        let value = prop_oneof![
+            Just(Value::F64(f64::NAN)),
+            Just(Value::Bool(true)),
+            Just(Value::Text("s".into())),
+            (-9..9_i64).prop_map(Value::I64),
+            (-1e9..1e9).prop_map(Value::F64),
+        ];
+        prop::collection::btree_map(0..3_600_i64, value, 1..60).prop_map(|samples| {
+            let at = |second: i64| Timestamp::from_millis(second * 1000).unwrap();
+            samples.into_iter().map(|(second, value)| (at(second), value)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn windows_made_of_finer_ones_say_what_their_samples_say(run in run()) {
+            let settings = settings(0);
+            for (resolution, windows) in settings.windows(&run) {
+                let folded = settings.windows_of(&run, resolution);
+                prop_assert_eq!(windows.len(), folded.len());
+                for ((at, state), (_, other)) in windows.iter().zip(&folded) {
+                    prop_assert_eq!(difference(state, other), None, "{:?} {}:\n{:?}\n{:?}", resolution, at, state, other);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resolution_is_stored_where_its_windows_hold_enough_samples() {
+        let stored = |every: i64, samples_min| {
+            let at = |n: i64| Timestamp::from_millis(n * every * 1000).unwrap();
+            let run: Run = (0..3_600 / every).map(|n| (at(n), Value::I64(n))).collect();
+            let windows = settings(samples_min).windows(&run);
+            windows
+                .iter()
+                .map(|(resolution, windows)| (resolution.seconds(), windows.len()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(stored(3, 20), [(60, 60), (3_600, 1)]);
+        assert_eq!(stored(4, 20), [(3_600, 1)]);
+        assert_eq!(stored(4, 15), [(60, 60), (3_600, 1)]);
+        assert_eq!(stored(3_600, 20), [(3_600, 1)]);
     }
 }

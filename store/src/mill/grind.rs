@@ -82,7 +82,7 @@ pub(super) struct Grinder<W> {
     pub(super) metrics: MillMetrics,
     sources: Sources,
     announced: Mutex<Announced>,
-    worker: Worker,
+    pub(super) worker: Worker,
 }
 
 /// Catalog rows of the writers whose segments are ground.
@@ -360,7 +360,7 @@ impl<W: Wide> Grinder<W> {
         held.div_ceil(u64::try_from(self.options.memory_bytes_max).unwrap_or(u64::MAX).max(1)).max(1)
     }
 
-    fn frame_settings(&self, site: Site) -> FrameSettings {
+    pub(super) fn frame_settings(&self, site: Site) -> FrameSettings {
         let (retention, now) = (&self.options.retention, self.clock.now());
         let mut resolutions = self.options.resolutions_of(site.width);
         resolutions.retain(|&resolution| !retention.frames_expired(site.place.bucket, resolution, now));

@@ -249,3 +249,76 @@ pub(super) fn overlay_source(old: SourceRuns, new: SourceRuns, tally: &mut Tally
     merged.extend(old);
     merged
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{TimeRange, Value};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1000).unwrap()
+    }
+
+    fn value(number: i64) -> Value {
+        if number == 0 { Value::Bool(true) } else { Value::I64(number) }
+    }
+
+    /// Samples in the order in which they came.
+    fn arrivals() -> impl Strategy<Value = Vec<(i64, i64)>> {
+        prop::collection::vec((0..12_i64, 0..3_i64), 0..40)
+    }
+
+    fn gathered(arrivals: &[(i64, i64)], tally: &mut Tally) -> Run {
+        let mut gathered = Gathered::default();
+        for (time, number) in arrivals {
+            gathered.time(at(*time));
+            let mut one = Values::EMPTY;
+            one.push(value(*number));
+            gathered.values(&one, 0..1);
+        }
+        gathered.finish(tally)
+    }
+
+    fn fold(arrivals: &[(i64, i64)]) -> Vec<(Timestamp, Value)> {
+        let fold: BTreeMap<i64, i64> = arrivals.iter().copied().collect();
+        fold.into_iter().map(|(time, number)| (at(time), value(number))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_arrival_of_each_time_wins_and_all_others_are_counted(old in arrivals(), new in arrivals()) {
+            let mut tally = Tally::default();
+            let merged = overlay(gathered(&old, &mut tally), gathered(&new, &mut tally), &mut tally);
+            let all: Vec<(i64, i64)> = old.iter().chain(&new).copied().collect();
+            prop_assert_eq!(merged.iter().collect::<Vec<_>>(), fold(&all));
+            let counted = u64::try_from(merged.len()).unwrap() + tally.duplicates + tally.corrections;
+            prop_assert_eq!(counted, u64::try_from(all.len()).unwrap());
+        }
+
+        #[test]
+        fn ranges_of_sources_hold_each_source_once(parts in 1..20_u64, source in any::<u128>()) {
+            let ranges = SourceRange::split(parts);
+            let holding = ranges.iter().filter(|range| range.contains(SourceId::new(source))).count();
+            prop_assert_eq!(holding, 1);
+        }
+    }
+
+    #[test]
+    fn series_of_both_are_kept_in_order() {
+        let run = |second| Run::new(vec![at(second)], Values::I64(vec![second]));
+        let series = |names: &[(&str, i64)]| -> SourceRuns {
+            names.iter().map(|(name, second)| (Metric::new(name).unwrap(), run(*second))).collect()
+        };
+        let (old, new) = (series(&[("a", 1), ("c", 1)]), series(&[("b", 2), ("c", 2), ("d", 2)]));
+        let mut tally = Tally::default();
+        let merged = overlay_source(old, new, &mut tally);
+        let shape: Vec<(&str, usize)> =
+            merged.iter().map(|(metric, run)| (metric.as_str(), run.slice(TimeRange::ALL).len())).collect();
+        assert_eq!(shape, [("a", 1), ("b", 1), ("c", 2), ("d", 1)]);
+        assert_eq!(tally, Tally::default());
+    }
+}

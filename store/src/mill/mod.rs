@@ -27,6 +27,7 @@ mod share;
 mod sources;
 mod status;
 mod survey;
+mod verify;
 mod worker;
 
 use crate::layout::{BucketWidth, Place};
@@ -37,6 +38,7 @@ pub use metrics::MillMetrics;
 pub use miller::Mill;
 pub use options::{GrindTimes, LeaseTimes, MillOptions};
 pub use status::ShardStatus;
+pub use verify::{Checked, Difference, Verification};
 
 /// A place with the width of its era's buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

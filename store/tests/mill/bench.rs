@@ -8,10 +8,10 @@ use tidemill_store::append::{AppendLimits, AppendMetrics, Executor, RetryPolicy,
 use tidemill_store::codec::block::{Limits, Pack};
 use tidemill_store::codec::frame::Frame;
 use tidemill_store::codec::{Run, Values};
-use tidemill_store::layout::tables::{BLOCKS, FRAMES, MARKS, SEALS, SEGMENTS};
+use tidemill_store::layout::tables::{BLOCKS, CATALOG, FRAMES, MARKS, SEALS, SEGMENTS};
 use tidemill_store::layout::{
-    BlockRow, Bucket, BucketWidth, Eras, FrameRow, MarkRow, Period, Place, Resolution, SealRow, SegmentRow,
-    ShardCount, install_eras,
+    BlockRow, Bucket, BucketWidth, CatalogRow, Eras, FrameRow, MarkRow, Period, Place, Resolution, SealRow,
+    SegmentRow, ShardCount, install_eras,
 };
 use tidemill_store::mill::{Mill, MillMetrics, MillOptions};
 use tidemill_store::model::{
@@ -21,12 +21,10 @@ use tidemill_store::model::{
 use tidemill_store::rollup::Fields;
 use tidemill_store::wide::{Row, Scan, Wide};
 
+pub(crate) use crate::random::seconds;
+
 pub(crate) const SHARD: Shard = Shard::new(0);
 pub(crate) const HOUR: i64 = 3_600;
-
-pub(crate) fn seconds(seconds: i64) -> Timestamp {
-    Timestamp::from_millis(seconds * 1000).unwrap()
-}
 
 pub(crate) fn hour() -> BucketWidth {
     BucketWidth::new(Duration::from_hours(1)).unwrap()
@@ -198,4 +196,11 @@ pub(crate) async fn framed<W: Wide>(
         return Some(windows.iter().map(|(at, state)| (*at, state.count())).collect());
     }
     None
+}
+
+/// The devices of a writer's catalog rows.
+pub(crate) async fn devices<W: Wide>(wide: &W, writer: WriterId) -> Vec<String> {
+    let rows = rows(wide, Scan::partition(&CATALOG, CatalogRow::partition(SHARD))).await;
+    let rows = rows.iter().map(|row| CatalogRow::from_row(row).unwrap());
+    rows.filter(|row| row.writer == writer).map(|row| row.source.device().to_string()).collect()
 }
