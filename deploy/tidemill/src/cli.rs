@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::BenchArgs;
 use crate::config::Span;
 
 /// IoT telemetry: MQTT in, a Cassandra-compatible store beneath, queries over HTTP.
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run everything on an embedded store with a simulated fleet, and account for every message.
     Demo(DemoArgs),
+    /// Measure what messages cost, on this machine, against real processes.
+    Bench(BenchArgs),
     /// Read the configuration, report mistakes, and print what is in effect.
     CheckConfig(ConfigArgs),
     /// Publish the rows of a CSV file over MQTT at QoS 1; goes on where it stopped.

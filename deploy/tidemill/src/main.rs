@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is well; 1 it failed; 2 the command line or the configuration is wrong; 3 it stopped in
 //! order but left messages unacknowledged (their senders will repeat them).
 
+mod bench;
 mod cli;
 mod clock;
 mod commands;
@@ -78,6 +79,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             quieten(&mut raw);
             logging::install(&raw.log).map_err(misconfigured)?;
             Ok(block_on(commands::demo::demo(&args, raw))?)
+        }
+        Command::Bench(args) => {
+            block_on(bench::bench(&args))?;
+            Ok(Outcome::Complete)
         }
         Command::Replay(args) => {
             logging::install(&RawConfig::default().log).map_err(misconfigured)?;

@@ -15,8 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::publisher::Publisher;
-pub(crate) use sensors::METRICS;
-use sensors::Sensors;
+pub(crate) use sensors::{METRICS, Random, Sensors};
 
 /// Most connections: beyond it devices share one, as behind a gateway.
 const CONNECTIONS_MAX: u32 = 100;

@@ -22,7 +22,7 @@ pub(crate) struct Sensors {
 impl Sensors {
     /// The device with this number.
     pub(crate) fn new(number: u32) -> Self {
-        let mut random = Random(u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut random = Random::seeded(u64::from(number));
         Self {
             name: format!("sensor-{number:05}"),
             temperature: 1_500 + random.within(1_500),
@@ -72,9 +72,14 @@ impl std::fmt::Display for Hundredths {
 
 /// xorshift64: small, seeded, good enough for weather.
 #[derive(Debug, Clone)]
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    /// The same sequence for the same seed.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -83,7 +88,7 @@ impl Random {
     }
 
     /// From 0 to below `bound`.
-    fn within(&mut self, bound: u32) -> i64 {
+    pub(crate) fn within(&mut self, bound: u32) -> i64 {
         i64::try_from((self.next() >> 16) % u64::from(bound.max(1))).unwrap_or(0)
     }
 
