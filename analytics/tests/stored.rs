@@ -102,6 +102,28 @@ impl World {
         }
     }
 
+    /// PromQL over the same samples: sums and counts of each series, by name and by expression.
+    async fn check_promql(&mut self) {
+        for metric in ["m0", "m1", "m2"] {
+            let of_metric = self.model.iter().filter(|((_, name), _)| name == metric);
+            let sums: BTreeMap<String, i64> =
+                of_metric.clone().map(|((device, _), all)| (device.clone(), all.values().sum())).collect();
+            let selected = format!("{metric}%7Bdevice%3D~%22d.%2B%22,site%3D%22north%22%7D[2h]");
+            let found = self.api.get(&format!("/api/v1/query?query=sum_over_time({selected})")).await;
+            let one = |row: &Json| {
+                let value = row["value"][1].as_str().unwrap().parse().unwrap();
+                (row["metric"]["device"].as_str().unwrap().to_owned(), value)
+            };
+            let rows = found["data"]["result"].as_array().unwrap();
+            assert_eq!(rows.iter().map(one).collect::<BTreeMap<String, i64>>(), sums, "{metric}");
+            let counted =
+                self.api.get(&format!("/api/v1/query?query=sum(count_over_time({metric}[2h]))")).await;
+            let count: usize = of_metric.map(|(_, all)| all.len()).sum();
+            let shown = counted["data"]["result"][0]["value"][1].as_str().map(|text| text.parse().unwrap());
+            assert_eq!(shown.unwrap_or(0), count, "{metric}");
+        }
+    }
+
     async fn check_samples(&mut self) {
         let limit = self.below(60) + 1;
         for order in ["asc", "desc"] {
@@ -193,6 +215,7 @@ async fn run(seed: u64, limits: ReadLimits) {
         world.append().await;
         world.check_latest().await;
         world.check_samples().await;
+        world.check_promql().await;
         world.check_windows().await;
         world.check_lists().await;
     }

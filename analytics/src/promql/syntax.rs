@@ -42,6 +42,13 @@ pub(super) fn parse(text: &str) -> Result<Parsed, ParseError> {
     let tree = parse_tree(text)?;
     let mut lowering = Lowering { tokens: &tokens, next_anchor: 0, slots: 0 };
     let (root, _) = lowering.node(&tree)?;
+    if lowering.next_anchor != tokens.anchors().len() {
+        // The scan and the parser disagree about what is where: then nothing has a place.
+        let nothing = Tokens::default();
+        let mut lowering = Lowering { tokens: &nothing, next_anchor: 0, slots: 0 };
+        let (root, _) = lowering.node(&tree)?;
+        return Ok(Parsed { root, slots: lowering.slots });
+    }
     Ok(Parsed { root, slots: lowering.slots })
 }
 
@@ -96,9 +103,14 @@ impl Lowering<'_> {
                 let token = token.and_then(|at| self.tokens.before(at, '-')).unwrap_or(anchor);
                 Ok(self.at(token, Expr::Number(number.val)))
             }
-            parsed::Expr::StringLiteral(_) => {
+            parsed::Expr::StringLiteral(literal) => {
                 let token = self.anchor();
-                let text = unquote(self.tokens.word(token));
+                let written = self.tokens.word(token);
+                let text = if written.starts_with(['"', '\'', '`']) {
+                    unquote(written)
+                } else {
+                    Text { text: literal.val.clone(), not_utf8: None }
+                };
                 Ok(self.at(token, Expr::Text(text)))
             }
             parsed::Expr::VectorSelector(selector) => {
@@ -372,6 +384,25 @@ mod tests {
             true
         });
         assert_eq!(places, [1, 1, 5, 6, 13, 13, 17, 36, 42]);
+    }
+
+    #[test]
+    fn what_the_scan_takes_for_calls_and_leaves_is_what_the_parser_does() {
+        for text in [
+            "sum(x) by (a, on) / on () group_left () avg by (b,) (y)",
+            "foo{a=\"b\",} offset -1h30m @ end() or max_over_time(bar:baz[5m:] @ -1.5e3)",
+            "count_values without (a) ('v', {\"wärme\"}) * -+-1 atan2 0x1F",
+            "label_replace(up, 'a', `$1`, \"b\", '(.*)') # x(y)\n and on(a) vector(5m)",
+            "max_over_time(rate({__name__=~\".+\"}[1m])[1h:5m] offset 5) > bool .5",
+            "start() + end() - step() * range() % time()",
+            "topk by (x) (scalar(y), z @ start())",
+        ] {
+            let tokens = Tokens::of(text).unwrap();
+            let tree = parse_tree(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let mut lowering = Lowering { tokens: &tokens, next_anchor: 0, slots: 0 };
+            lowering.node(&tree).unwrap();
+            assert_eq!(lowering.next_anchor, tokens.anchors().len(), "{text}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) enum Kind {
 }
 
 /// The tokens of a query and which of them are anchors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tokens<'a> {
     text: &'a str,
     all: Vec<Token>,

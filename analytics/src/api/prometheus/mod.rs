@@ -7,6 +7,7 @@
 mod escape;
 mod failure;
 mod form;
+mod labels;
 mod names;
 mod query;
 mod render;

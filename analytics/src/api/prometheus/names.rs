@@ -8,29 +8,31 @@ use serde_json::{Value as Json, json};
 use tidemill_store::catalog::MetricEntry;
 use tidemill_store::model::ValueKind;
 
+use super::super::compute::compute;
 use super::super::{ApiState, Query};
 use super::escape::unescape;
 use super::failure::{ErrorType, Failure};
 use super::form::Form;
+use super::labels::{Known, labels_of};
 use super::render::{TRUNCATED, object, success};
-use super::store::{StoreSource, labels_of};
+use super::store::StoreSource;
 use crate::promql::{Labels, Matcher, NAME, Notes};
 
-/// Calls `f` with each series that fits any of the sets of matchers; no set at all selects all.
-async fn each_series<Q: Query>(
-    state: &ApiState<Q>,
-    sets: &[Vec<Matcher>],
-    mut f: impl FnMut(Labels) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let all = [Vec::new()];
-    for matchers in if sets.is_empty() { &all[..] } else { sets } {
-        for (entry, metrics) in StoreSource(state).known(matchers).await? {
-            for metric in metrics {
-                f(labels_of(&entry.source, &metric.metric))?;
-            }
-        }
+/// What fits any of the sets of matchers; no set at all selects all. A source may come more than once.
+async fn known<Q: Query>(state: &ApiState<Q>, sets: &[Vec<Matcher>]) -> Result<Vec<Known>, Failure> {
+    if sets.is_empty() {
+        return Ok(StoreSource(state).known(&[]).await?);
     }
-    Ok(())
+    let mut all = Vec::new();
+    for matchers in sets {
+        all.extend(StoreSource(state).known(matchers).await?);
+    }
+    Ok(all)
+}
+
+/// The labels of a source, with one of its metrics: but for the name, those of all of them.
+fn labels_of_any((entry, metrics): &Known) -> Labels {
+    metrics.first().map(|any| labels_of(&entry.source, &any.metric)).unwrap_or_default()
 }
 
 /// Cuts a list to the limit, with a warning where that takes something.
@@ -46,40 +48,50 @@ fn limited<T>(all: impl Iterator<Item = T>, limit: Option<usize>) -> (Vec<T>, No
     (all, notes)
 }
 
-fn list(all: BTreeSet<String>, form: &Form) -> Result<Bytes, Failure> {
-    let (all, notes) = limited(all.into_iter(), form.limit()?);
-    Ok(success(&Json::from(all), &notes))
+fn list(all: BTreeSet<String>, limit: Option<usize>) -> Bytes {
+    let (all, notes) = limited(all.into_iter(), limit);
+    success(&Json::from(all), &notes)
 }
 
 /// `labels`.
 pub(super) async fn labels<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
-    let mut names: BTreeSet<String> = BTreeSet::new();
-    each_series(state, &form.matches()?, |labels| {
-        for label in &labels {
-            if !names.contains(&*label.name) {
-                names.insert(label.name.to_string());
+    let (known, limit) = (known(state, &form.matches()?).await?, form.limit()?);
+    let names = move || {
+        let mut names: BTreeSet<String> = BTreeSet::new();
+        for one in &known {
+            for label in &labels_of_any(one) {
+                if !names.contains(&*label.name) {
+                    names.insert(label.name.to_string());
+                }
             }
         }
-        Ok(())
-    })
-    .await?;
-    list(names, form)
+        list(names, limit)
+    };
+    Ok(compute(usize::MAX, names).await?)
 }
 
 /// `label/<name>/values`.
 pub(super) async fn values<Q: Query>(state: &ApiState<Q>, form: &Form, name: &str) -> Result<Bytes, Failure> {
     let name = unescape(name).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Failure::bad_data("invalid label name"))?;
-    let mut values: BTreeSet<String> = BTreeSet::new();
-    each_series(state, &form.matches()?, |labels| {
-        let value = labels.get(&name);
-        if !value.is_empty() && !values.contains(value) {
-            values.insert(value.to_owned());
+    let (known, limit) = (known(state, &form.matches()?).await?, form.limit()?);
+    let values = move || {
+        let mut values: BTreeSet<String> = BTreeSet::new();
+        let mut enter = |value: &str| {
+            if !value.is_empty() && !values.contains(value) {
+                values.insert(value.to_owned());
+            }
+        };
+        for one in &known {
+            if name == NAME {
+                one.1.iter().for_each(|metric| enter(metric.metric.as_str()));
+            } else {
+                enter(labels_of_any(one).get(&name));
+            }
         }
-        Ok(())
-    })
-    .await?;
-    list(values, form)
+        list(values, limit)
+    };
+    Ok(compute(usize::MAX, values).await?)
 }
 
 /// `series`.
@@ -88,19 +100,21 @@ pub(super) async fn series<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result
     if sets.is_empty() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
+    let (known, limit) = (known(state, &sets).await?, form.limit()?);
     let series_max = state.0.limits.series_max;
-    let mut found: BTreeSet<Labels> = BTreeSet::new();
-    each_series(state, &sets, |labels| {
-        found.insert(labels);
-        if found.len() > series_max {
-            let why = format!("more than {series_max} series match; ask for fewer");
-            return Err(Failure::new(ErrorType::Execution, why));
-        }
-        Ok(())
-    })
-    .await?;
-    let (found, notes) = limited(found.iter().map(object), form.limit()?);
-    Ok(success(&Json::from(found), &notes))
+    if known.iter().map(|(_, metrics)| metrics.len()).sum::<usize>() > series_max {
+        let why = format!("more than {series_max} series match; ask for fewer");
+        return Err(Failure::new(ErrorType::Execution, why));
+    }
+    let all = move || {
+        let of_source = |(entry, metrics): &Known| {
+            metrics.iter().map(|metric| labels_of(&entry.source, &metric.metric)).collect::<Vec<_>>()
+        };
+        let found: BTreeSet<Labels> = known.iter().flat_map(of_source).collect();
+        let (found, notes) = limited(found.iter().map(object), limit);
+        success(&Json::from(found), &notes)
+    };
+    Ok(compute(usize::MAX, all).await?)
 }
 
 /// `metadata`: type and unit of each metric.

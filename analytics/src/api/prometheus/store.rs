@@ -1,24 +1,18 @@
-//! The store as PromQL sees it: a source's names and tags as labels, numbers and booleans as samples.
+//! The store as PromQL sees it: matchers narrow what is asked of it, numbers and booleans are samples, texts are not.
 //!
-//! `__name__` is the metric, `device` and `tenant` are the source's, and its tags are labels of their own; one whose
-//! key is taken already gets the prefix `exported_`, as Prometheus has it. Texts are no samples.
-
-use std::collections::BTreeSet;
-use std::sync::Arc;
+//! What the store cannot select by itself (tags, expressions) is looked up in the catalog first, and what comes is
+//! checked against all matchers in any case.
 
 use hashbrown::HashMap;
-use tidemill_store::catalog::{MetricEntry, SourceEntry};
-use tidemill_store::model::{
-    Device, Metric, Source, SourceId, Tenant, TimeRange, Timestamp, Value, ValueKind,
-};
+use tidemill_store::model::{Device, Metric, SourceId, Tenant, TimeRange, Timestamp, Value};
 use tidemill_store::read::{Selector, Series};
 use tidemill_store::wide::Order;
 
+use super::super::compute::compute;
 use super::super::strides::Strides;
 use super::super::{ApiState, Query};
-use crate::promql::{
-    Demand, Labels, Matcher, NAME, PromSeries, Selected, SeriesSource, SourceError, fit_all,
-};
+use super::labels::{Known, fitting, labels_of};
+use crate::promql::{Demand, Matcher, NAME, PromSeries, Selected, SeriesSource, SourceError, fit_all};
 use crate::query::QueryError;
 
 /// Samples that are read at once where a range is too large for one read.
@@ -29,32 +23,6 @@ const DEVICES_MAX: usize = 1_000;
 /// A store for one query.
 #[derive(Debug)]
 pub(super) struct StoreSource<'a, Q>(pub(super) &'a ApiState<Q>);
-
-/// The labels of a source's metric.
-pub(super) fn labels_of(source: &Source, metric: &Metric) -> Labels {
-    let mut names: BTreeSet<String> = [NAME, "device", "tenant"].map(str::to_owned).into();
-    let mut pairs: Vec<(Arc<str>, Arc<str>)> = vec![
-        (NAME.into(), metric.as_str().into()),
-        ("device".into(), source.device().as_str().into()),
-        ("tenant".into(), source.tenant().as_str().into()),
-    ];
-    // Keys that are free first, so that a tag keeps its name where it can.
-    let (free, taken): (Vec<_>, Vec<_>) =
-        source.tags().iter().partition(|(key, _)| !names.contains(key.as_str()));
-    for (key, value) in free.into_iter().chain(taken) {
-        let mut name = key.as_str().to_owned();
-        while !names.insert(name.clone()) {
-            name.insert_str(0, "exported_");
-        }
-        pairs.push((name.into(), value.as_str().into()));
-    }
-    Labels::new(pairs)
-}
-
-/// Whether a metric has samples that are numbers here.
-pub(super) fn is_numeric(entry: &MetricEntry) -> bool {
-    entry.kinds.iter().any(|kind| kind != ValueKind::Text)
-}
 
 /// What the matchers leave of the store, as far as it can select by itself; `None` where nothing can match.
 fn narrowed(matchers: &[Matcher]) -> Option<Selector> {
@@ -101,20 +69,12 @@ fn is_exact(matchers: &[Matcher], selector: &Selector) -> bool {
 
 impl<Q: Query> StoreSource<'_, Q> {
     /// The series that are known and fit, whenever they had samples: sources with their metrics.
-    pub(super) async fn known(
-        &self,
-        matchers: &[Matcher],
-    ) -> Result<Vec<(Arc<SourceEntry>, Vec<MetricEntry>)>, SourceError> {
+    pub(super) async fn known(&self, matchers: &[Matcher]) -> Result<Vec<Known>, SourceError> {
         let Some(selector) = narrowed(matchers) else { return Ok(Vec::new()) };
         let entries = self.0.0.reader.sources(&selector).await?;
-        let fitting = entries.into_iter().filter_map(|entry| {
-            let fits = |metric: &&MetricEntry| {
-                is_numeric(metric) && fit_all(matchers, &labels_of(&entry.source, &metric.metric))
-            };
-            let metrics: Vec<MetricEntry> = entry.metrics.iter().filter(fits).cloned().collect();
-            (!metrics.is_empty()).then_some((entry, metrics))
-        });
-        Ok(fitting.collect())
+        let matchers = matchers.to_vec();
+        let known = compute(entries.len(), move || fitting(entries, &matchers)).await;
+        known.map_err(|problem| SourceError::Unavailable(problem.detail().to_owned()))
     }
 
     /// What to ask the store for; `None` for nothing.
@@ -271,25 +231,8 @@ impl From<QueryError> for SourceError {
 
 #[cfg(test)]
 mod tests {
-    use tidemill_store::model::{TagKey, TagValue, Tags};
-
     use super::*;
     use crate::promql::{MatchOp, whole_value};
-
-    fn source(tags: &[(&str, &str)]) -> Source {
-        let tag = |(key, value): &(&str, &str)| (TagKey::new(key).unwrap(), TagValue::new(value).unwrap());
-        let tags = Tags::new(tags.iter().map(tag).collect()).unwrap();
-        Source::new(Tenant::new("t").unwrap(), Device::new("d").unwrap(), tags)
-    }
-
-    #[test]
-    fn a_tag_whose_name_is_taken_is_exported() {
-        let source = source(&[("device", "x"), ("exported_device", "y"), ("site", "north")]);
-        assert_eq!(
-            labels_of(&source, &Metric::new("m").unwrap()).to_string(),
-            r#"{__name__="m", device="d", exported_device="y", exported_exported_device="x", site="north", tenant="t"}"#
-        );
-    }
 
     #[test]
     fn matchers_narrow_what_is_asked_of_the_store() {
