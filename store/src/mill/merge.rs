@@ -55,7 +55,9 @@ pub(super) struct Gather {
     range: SourceRange,
     metrics: Vec<Metric>,
     metric_positions: HashMap<Metric, usize>,
-    sources: HashMap<SourceId, Vec<(usize, Gathered)>>,
+    /// Where the series of a source are.
+    source_positions: HashMap<SourceId, usize>,
+    sources: Vec<(SourceId, Vec<(usize, Gathered)>)>,
 }
 
 impl SourceRange {
@@ -75,48 +77,87 @@ impl SourceRange {
 
 impl Gather {
     pub(super) fn new(range: SourceRange) -> Self {
-        Self { range, metrics: Vec::new(), metric_positions: HashMap::new(), sources: HashMap::new() }
+        Self {
+            range,
+            metrics: Vec::new(),
+            metric_positions: HashMap::new(),
+            source_positions: HashMap::new(),
+            sources: Vec::new(),
+        }
     }
 
     /// Adds the samples of a segment whose catalog rows are about `ids`: all or, where it is not sound, none.
     pub(super) fn add(&mut self, segment: &Segment, ids: &[SourceId]) -> Result<(), Unsound> {
-        let mut runs = Vec::new();
+        let mut of_range = Vec::with_capacity(segment.sources().len());
         for (n, points) in segment.sources() {
             let id = usize::try_from(n.get()).ok().and_then(|n| ids.get(n)).ok_or(Unsound::Source(n))?;
             if self.range.contains(*id) {
-                runs.push((*id, points));
+                of_range.push((*id, points));
             }
         }
         let mut columns = Vec::with_capacity(segment.metrics().len());
         for (position, metric) in segment.metric_positions() {
             columns.push((metric, segment.column(position, segment.all())?));
         }
+        let runs: Vec<(usize, Range<usize>)> =
+            of_range.into_iter().map(|(source, points)| (self.source(source), points)).collect();
         for (metric, column) in columns {
             let metric = self.metric(metric);
-            self.add_column(segment.times(), &column, metric, &runs);
+            let is_whole = column.points().eq(segment.all());
+            if is_whole {
+                self.add_whole(segment.times(), &column, metric, &runs);
+            } else {
+                self.add_sparse(segment.times(), &column, metric, &runs);
+            }
         }
         Ok(())
     }
 
-    fn add_column(
+    /// Adds a column in which every point has one value.
+    fn add_whole(
         &mut self,
         times: &[Timestamp],
         column: &Column,
         metric: usize,
-        runs: &[(SourceId, Range<usize>)],
+        runs: &[(usize, Range<usize>)],
+    ) {
+        for (source, points) in runs {
+            let Some((_, of_source)) = self.sources.get_mut(*source) else { continue };
+            let gathered = series(of_source, metric);
+            gathered.times(times.get(points.clone()).unwrap_or_default());
+            gathered.values(column.values(), points.clone());
+        }
+    }
+
+    fn add_sparse(
+        &mut self,
+        times: &[Timestamp],
+        column: &Column,
+        metric: usize,
+        runs: &[(usize, Range<usize>)],
     ) {
         let mut points = column.points().enumerate().peekable();
         for (source, of_run) in runs {
             while points.next_if(|(_, point)| *point < of_run.start).is_some() {}
             let Some(&(start, _)) = points.peek().filter(|(_, point)| *point < of_run.end) else { continue };
-            let gathered = series(self.sources.entry(*source).or_default(), metric);
+            let Some((_, of_source)) = self.sources.get_mut(*source) else { continue };
+            let gathered = series(of_source, metric);
             let mut end = start;
             while let Some((at, point)) = points.next_if(|(_, point)| *point < of_run.end) {
                 end = at + 1;
-                gathered.time(times.get(point).copied().unwrap_or(Timestamp::EPOCH));
+                gathered.times(times.get(point..=point).unwrap_or_default());
             }
             gathered.values(column.values(), start..end);
         }
+    }
+
+    fn source(&mut self, source: SourceId) -> usize {
+        let next = self.sources.len();
+        let at = *self.source_positions.entry(source).or_insert(next);
+        if at == next {
+            self.sources.push((source, Vec::new()));
+        }
+        at
     }
 
     fn metric(&mut self, metric: &Metric) -> usize {
@@ -132,7 +173,7 @@ impl Gather {
     pub(super) fn finish(self) -> (Vec<(SourceId, SourceRuns)>, Tally) {
         let Self { metrics, sources, .. } = self;
         let mut tally = Tally::default();
-        let mut gathered: Vec<(SourceId, Vec<(usize, Gathered)>)> = sources.into_iter().collect();
+        let mut gathered = sources;
         gathered.sort_unstable_by_key(|(source, _)| *source);
         let mut sources = Vec::with_capacity(gathered.len());
         for (source, series) in gathered {
@@ -158,9 +199,11 @@ fn series(of_source: &mut Vec<(usize, Gathered)>, metric: usize) -> &mut Gathere
 }
 
 impl Gathered {
-    fn time(&mut self, time: Timestamp) {
-        self.is_unsorted |= self.times.last().is_some_and(|&last| time <= last);
-        self.times.push(time);
+    fn times(&mut self, times: &[Timestamp]) {
+        let Some(first) = times.first() else { return };
+        self.is_unsorted |=
+            self.times.last().is_some_and(|last| first <= last) || !times.is_sorted_by(|a, b| a < b);
+        self.times.extend_from_slice(times);
     }
 
     fn values(&mut self, values: &Values, range: Range<usize>) {
@@ -275,7 +318,7 @@ mod tests {
     fn gathered(arrivals: &[(i64, i64)], tally: &mut Tally) -> Run {
         let mut gathered = Gathered::default();
         for (time, number) in arrivals {
-            gathered.time(at(*time));
+            gathered.times(&[at(*time)]);
             let mut one = Values::EMPTY;
             one.push(value(*number));
             gathered.values(&one, 0..1);

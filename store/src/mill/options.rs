@@ -105,8 +105,9 @@ impl MillOptions {
 }
 
 impl Default for MillOptions {
-    /// Minutes, hours and days: the windows that dashboards ask for. 192 MiB hold a bucket of 10 million samples in
-    /// one pass. Half a processor leaves ingest undisturbed and still grinds millions of samples a second.
+    /// Minutes, hours and days: the windows that dashboards ask for. 64 MiB hold two million samples: more passes
+    /// over less memory cost no more processor time (measured with 1 GiB and 64 MiB). Half a processor leaves ingest
+    /// undisturbed and still grinds millions of samples a second.
     fn default() -> Self {
         let resolutions = [60, 3_600, 86_400].into_iter().filter_map(Resolution::from_seconds).collect();
         Self {
@@ -117,7 +118,7 @@ impl Default for MillOptions {
             times: GrindTimes::default(),
             leases: LeaseTimes::default(),
             survey_every: Duration::from_secs(10),
-            memory_bytes_max: 192 * 1024 * 1024,
+            memory_bytes_max: 64 * 1024 * 1024,
             grinds_in_flight_max: 1,
             writes_in_flight_max: 4,
             write_bytes_max: 512 * 1024,
