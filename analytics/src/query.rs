@@ -6,8 +6,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tidemill_store::model::TimeRange;
-use tidemill_store::read::{Excess, Latest, Order, ReadFailure, Reader, Selector, Series, SourceEntry};
+use tidemill_store::codec::Run;
+use tidemill_store::model::{TimeRange, Timestamp};
+use tidemill_store::read::{
+    Excess, Explain, Explained, Latest, Order, ReadFailure, Reader, Selector, Series, SeriesFolds,
+    SourceEntry,
+};
+use tidemill_store::rollup::{Fields, fold_run, fold_run_with_sketches};
 use tidemill_store::wide::Wide;
 
 /// Why a query gave no answer.
@@ -24,6 +29,9 @@ pub enum QueryError {
         /// Whether the halves of its range may each be answered.
         halves_may_do: bool,
     },
+    /// The query needs samples that have expired; says what is left and how to ask for it, for users.
+    #[error("{0}")]
+    Expired(String),
     /// What is stored makes no sense, or the store refused; asking again does not help.
     #[error("the store gave no usable answer: {0}")]
     Broken(String),
@@ -44,8 +52,41 @@ pub trait Query: Send + Sync + 'static {
         range: TimeRange,
     ) -> impl Future<Output = Result<Vec<Series>, QueryError>> + Send;
 
+    /// The same, with how it came about.
+    fn explained_samples(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Explained<Vec<Series>>, QueryError>> + Send {
+        async move {
+            let answer = self.samples(selector, range).await?;
+            Ok(Explained { answer, explain: Explain::default() })
+        }
+    }
+
+    /// The folds of the series that match over the cells between ascending `cuts`, knowing `fields`: see
+    /// [`Reader::folds`]. A store that knows none folds samples.
+    fn folds(
+        &self,
+        selector: &Selector,
+        cuts: &[Timestamp],
+        fields: Fields,
+    ) -> impl Future<Output = Result<Explained<Vec<SeriesFolds>>, QueryError>> + Send {
+        async move {
+            let range =
+                cuts.first().zip(cuts.last()).and_then(|(start, end)| TimeRange::new(*start, *end).ok());
+            let Some(range) = range else { return Ok(Explained::default()) };
+            let Explained { answer, explain } = self.explained_samples(selector, range).await?;
+            let answer = answer.into_iter().map(|series| folded(series, cuts, fields)).collect();
+            Ok(Explained { answer, explain })
+        }
+    }
+
     /// The newest sample of each series that matches, in the order of tenant, device, tags and metric.
-    fn latest(&self, selector: &Selector) -> impl Future<Output = Result<Vec<Latest>, QueryError>> + Send;
+    fn latest(
+        &self,
+        selector: &Selector,
+    ) -> impl Future<Output = Result<Explained<Vec<Latest>>, QueryError>> + Send;
 
     /// Parts of `range` that may hold samples, disjoint, in the order asked for; each can be read at once.
     fn slices(
@@ -65,7 +106,24 @@ impl<W: Wide> Query for Reader<W> {
         Ok(Reader::samples(self, selector, range).await?)
     }
 
-    async fn latest(&self, selector: &Selector) -> Result<Vec<Latest>, QueryError> {
+    async fn explained_samples(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<Series>>, QueryError> {
+        Ok(Reader::explained_samples(self, selector, range).await?)
+    }
+
+    async fn folds(
+        &self,
+        selector: &Selector,
+        cuts: &[Timestamp],
+        fields: Fields,
+    ) -> Result<Explained<Vec<SeriesFolds>>, QueryError> {
+        Ok(Reader::folds(self, selector, cuts, fields).await?)
+    }
+
+    async fn latest(&self, selector: &Selector) -> Result<Explained<Vec<Latest>>, QueryError> {
         Ok(Reader::latest(self, selector).await?)
     }
 
@@ -79,8 +137,21 @@ impl<W: Wide> Query for Reader<W> {
     }
 }
 
+fn folded(series: Series, cuts: &[Timestamp], fields: Fields) -> SeriesFolds {
+    let run: Run = series.samples.into_iter().map(|sample| (sample.time, sample.value)).collect();
+    let cells = if fields.intersects(Fields::SKETCH) {
+        fold_run_with_sketches(&run, cuts)
+    } else {
+        fold_run(&run, cuts)
+    };
+    SeriesFolds { source: series.source, metric: series.metric, cells }
+}
+
 impl From<ReadFailure> for QueryError {
     fn from(failure: ReadFailure) -> Self {
+        if let ReadFailure::Expired { .. } = &failure {
+            return Self::Expired(failure.to_string());
+        }
         if let ReadFailure::TooLarge { what, .. } = &failure {
             return Self::TooLarge { why: failure.to_string(), halves_may_do: shrinks_with_the_range(*what) };
         }
@@ -92,7 +163,7 @@ impl From<ReadFailure> for QueryError {
 /// Whether a shorter range of time has less of it.
 fn shrinks_with_the_range(what: Excess) -> bool {
     match what {
-        Excess::Samples | Excess::Bytes | Excess::Marks => true,
+        Excess::Samples | Excess::Bytes | Excess::Windows | Excess::Marks => true,
         Excess::Sources | Excess::BucketBytes => false,
     }
 }

@@ -4,9 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::Uri;
-use tidemill_store::read::{Latest, Selector};
+use serde_json::Value as Json;
+use tidemill_store::read::{Explained, Latest, Selector};
 
 use super::compute::compute;
+use super::explain;
 use super::json::{Pushed, Rows, write_series};
 use super::params::Params;
 use super::problem::Problem;
@@ -14,7 +16,7 @@ use super::samples::write_time_and_value;
 use super::{ApiState, Query, Route};
 
 pub(super) const ROUTE: Route =
-    Route { path: "/v1/latest", parameters: &["tenant", "device", "metric", "limit"] };
+    Route { path: "/v1/latest", parameters: &["tenant", "device", "metric", "limit", "explain"] };
 
 pub(super) async fn answer<Q: Query>(
     State(state): State<ApiState<Q>>,
@@ -22,16 +24,23 @@ pub(super) async fn answer<Q: Query>(
 ) -> Result<Response, Problem> {
     let params = Params::of(&uri, ROUTE.parameters)?;
     let (selector, limit) = (params.selector()?, params.limit(state.0.limits.latest)?);
-    state.run(latest(&state, selector, limit)).await
+    let explained = explain::wanted(&params)?;
+    state.run(latest(&state, selector, limit, explained)).await
 }
 
-async fn latest<Q: Query>(state: &ApiState<Q>, selector: Selector, limit: usize) -> Result<Bytes, Problem> {
-    let found = state.0.reader.latest(&selector).await?;
+async fn latest<Q: Query>(
+    state: &ApiState<Q>,
+    selector: Selector,
+    limit: usize,
+    explained: bool,
+) -> Result<Bytes, Problem> {
+    let Explained { answer: found, explain } = state.0.reader.latest(&selector).await?;
     let bytes_max = state.0.limits.response_bytes_max;
-    compute(limit.min(found.len()), move || render(&found, limit, bytes_max)).await
+    let more = explain::fields(&explain, explained);
+    compute(limit.min(found.len()), move || render(&found, limit, bytes_max, more)).await
 }
 
-fn render(found: &[Latest], limit: usize, bytes_max: usize) -> Bytes {
+fn render(found: &[Latest], limit: usize, bytes_max: usize, more: Vec<(&'static str, Json)>) -> Bytes {
     let mut rows = Rows::new("samples", bytes_max);
     let written = found.iter().take(limit).take_while(|one| {
         let pushed = rows.push(|out| {
@@ -41,5 +50,7 @@ fn render(found: &[Latest], limit: usize, bytes_max: usize) -> Bytes {
         pushed == Pushed::Kept
     });
     let truncated = written.count() < found.len();
-    rows.finish(&[("truncated", truncated.into())])
+    let mut fields = vec![("truncated", Json::from(truncated))];
+    fields.extend(more);
+    rows.finish(&fields)
 }

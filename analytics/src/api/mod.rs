@@ -7,6 +7,7 @@
 mod compute;
 mod cursor;
 mod devices;
+mod explain;
 mod gate;
 mod json;
 mod latest;
@@ -33,8 +34,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use tidemill_store::model::{Clock, TimeRange, Timestamp};
-use tidemill_store::read::{Selector, Series};
+use tidemill_store::model::{Clock, Timestamp};
+use tidemill_store::read::{Explain, Explained, Selector, Series};
 
 use self::gate::Gate;
 pub use self::limits::{ApiLimits, PromqlLimits, RowLimit};
@@ -119,14 +120,14 @@ impl<Q: Query> ApiState<Q> {
         while let Some(range) = strides.next() {
             // Lets others run first: a store in memory never waits.
             tokio::task::yield_now().await;
-            match self.0.reader.samples(selector, range).await {
+            match self.0.reader.explained_samples(selector, range).await {
                 Err(QueryError::TooLarge { halves_may_do: true, .. }) if strides.halve(range) => {}
                 Err(error) => return Err(error),
-                Ok(series) => {
+                Ok(Explained { answer: series, explain }) => {
                     let samples: usize = series.iter().map(|series| series.samples.len()).sum();
                     strides.took(samples);
                     self.0.metrics.samples_read.inc_by(u64::try_from(samples).unwrap_or(u64::MAX));
-                    return Ok(Some(Part { range, series, samples }));
+                    return Ok(Some(Part { series, samples, explain }));
                 }
             }
         }
@@ -141,11 +142,11 @@ const REFUSALS: [(ProblemKind, Rejection); 3] = [
     (ProblemKind::TooLarge, Rejection::TooLarge),
 ];
 
-/// A part of a range and all samples in it.
+/// All samples of a part of a range.
 struct Part {
-    range: TimeRange,
     series: Vec<Series>,
     samples: usize,
+    explain: Explain,
 }
 
 fn too_slow(limits: &ApiLimits) -> Problem {

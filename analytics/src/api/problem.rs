@@ -35,6 +35,8 @@ pub enum ProblemKind {
     UriTooLong,
     /// The query touches more than a query may.
     TooLarge,
+    /// The query needs samples that have expired.
+    Expired,
     /// Too many queries or connections at once.
     Overloaded,
     /// The query took too long.
@@ -69,6 +71,7 @@ impl ProblemKind {
             Self::BodyTooLarge => ("body-too-large", S::PAYLOAD_TOO_LARGE, "Request body too large"),
             Self::UriTooLong => ("uri-too-long", S::URI_TOO_LONG, "Request target too long"),
             Self::TooLarge => ("query-too-large", S::UNPROCESSABLE_ENTITY, "Query touches too much"),
+            Self::Expired => ("expired", S::UNPROCESSABLE_ENTITY, "Samples have expired"),
             Self::Overloaded => ("overloaded", S::SERVICE_UNAVAILABLE, "Too many queries"),
             Self::QueryTimeout => ("query-timeout", S::SERVICE_UNAVAILABLE, "Query took too long"),
             Self::StoreUnavailable => ("store-unavailable", S::SERVICE_UNAVAILABLE, "Store unavailable"),
@@ -161,6 +164,7 @@ impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::TooLarge { why, .. } => Self::new(ProblemKind::TooLarge, why),
+            QueryError::Expired(why) => Self::new(ProblemKind::Expired, why),
             QueryError::Unavailable(why) => {
                 tracing::warn!(error = why, "a query found the store unavailable");
                 Self::new(ProblemKind::StoreUnavailable, "the store cannot be read now; try again")

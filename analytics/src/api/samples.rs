@@ -5,11 +5,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::Uri;
 use tidemill_store::model::{TimeRange, Timestamp};
-use tidemill_store::read::{Sample, Selector, Series};
+use tidemill_store::read::{Explain, Sample, Selector, Series};
 use tidemill_store::wide::Order;
 
 use super::compute::compute;
 use super::cursor::{Fingerprint, Position, SamplesCursor};
+use super::explain;
 use super::json::{Pushed, Rows, write_quoted, write_series, write_value};
 use super::merge::{Merged, rank};
 use super::params::{Params, invalid_cursor};
@@ -20,7 +21,7 @@ use crate::moment::Utc;
 
 pub(super) const ROUTE: Route = Route {
     path: "/v1/samples",
-    parameters: &["tenant", "device", "metric", "start", "end", "limit", "order", "cursor"],
+    parameters: &["tenant", "device", "metric", "start", "end", "limit", "order", "cursor", "explain"],
 };
 
 pub(super) async fn answer<Q: Query>(
@@ -39,6 +40,7 @@ struct Question {
     limit: usize,
     after: Option<Position>,
     query: Fingerprint,
+    explained: bool,
 }
 
 impl Question {
@@ -52,7 +54,8 @@ impl Question {
         let cursor =
             position.map(|position| SamplesCursor::read(&position)).transpose().map_err(invalid_cursor)?;
         let (range, after) = cursor.map_or((range, None), |cursor| (cursor.range, Some(cursor.after)));
-        Ok(Self { selector, range, order, limit, after, query })
+        let explained = explain::wanted(&params)?;
+        Ok(Self { selector, range, order, limit, after, query, explained })
     }
 
     /// What is left of the range.
@@ -76,6 +79,7 @@ async fn page<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<Bytes
     let mut strides = Strides::new(slices, question.order, question.limit);
     let mut page = Page::new(question, state.0.limits.response_bytes_max);
     while let Some(part) = state.read(&page.question.selector, &mut strides).await? {
+        page.explain.add(&part.explain);
         page = compute(part.samples, move || page.with(part.series)).await?;
         page.more |= page.is_full() && !strides.is_done();
         if page.more {
@@ -92,11 +96,18 @@ struct Page {
     last: Option<Position>,
     /// Whether there is or may be more behind the last row.
     more: bool,
+    explain: Explain,
 }
 
 impl Page {
     fn new(question: Question, bytes_max: usize) -> Self {
-        Self { question, rows: Rows::new("samples", bytes_max), last: None, more: false }
+        Self {
+            question,
+            rows: Rows::new("samples", bytes_max),
+            last: None,
+            more: false,
+            explain: Explain::default(),
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -128,7 +139,9 @@ impl Page {
     fn finish(self) -> Bytes {
         let cursor = |after| SamplesCursor { range: self.question.range, after }.seal(self.question.query);
         let next = self.last.filter(|_| self.more).map(cursor);
-        self.rows.finish(&[("next", next.into())])
+        let mut fields = vec![("next", next.into())];
+        fields.extend(explain::fields(&self.explain, self.question.explained));
+        self.rows.finish(&fields)
     }
 }
 

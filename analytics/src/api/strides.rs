@@ -31,6 +31,12 @@ impl Strides {
         Self { slices: slices.into(), order, width: 1, samples_wanted }
     }
 
+    /// The same, with so many slices joined at first.
+    #[must_use]
+    pub(super) fn beginning_with(self, slices: usize) -> Self {
+        Self { width: slices.max(1), ..self }
+    }
+
     /// Whether nothing is left to read.
     pub(super) fn is_done(&self) -> bool {
         self.slices.is_empty()

@@ -3,35 +3,55 @@
 //! The windows are those that share a moment with `[start, end)`; each is named by its whole bounds, and samples
 //! outside of `[start, end)` are not in it.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::Uri;
 use jiff::tz::TimeZone;
 use tidemill_store::model::{TimeRange, Timestamp};
-use tidemill_store::read::{Selector, Series};
+use tidemill_store::read::{Explain, Explained, Selector, SeriesFolds};
 use tidemill_store::rollup::Fields;
 use tidemill_store::wide::Order;
 
 use super::compute::compute;
+use super::explain;
 use super::json::{Pushed, Rows, write_answer, write_key, write_quoted, write_series};
 use super::params::{Params, one_of};
 use super::problem::{Problem, ProblemKind};
 use super::strides::Strides;
 use super::{ApiState, Query, Route};
 use crate::moment::{Local, Utc};
+use crate::query::QueryError;
 use crate::window::{Aggregate, Cut, Fill, Row, SeriesKey, Table, TableLimits, Tiling, Window};
 
 pub(super) const ROUTE: Route = Route {
     path: "/v1/windows",
-    parameters: &["tenant", "device", "metric", "start", "end", "window", "aggregate", "tz", "fill", "limit"],
+    parameters: &[
+        "tenant",
+        "device",
+        "metric",
+        "start",
+        "end",
+        "window",
+        "aggregate",
+        "tz",
+        "fill",
+        "limit",
+        "explain",
+    ],
 };
 
 /// What is answered where the request does not say.
 const DEFAULT_AGGREGATES: [Aggregate; 4] = [Aggregate::Avg, Aggregate::Min, Aggregate::Max, Aggregate::Count];
 
-/// Samples that are in memory at once, about: 10 MB, and a few milliseconds to aggregate before others run.
-const SAMPLES_AT_ONCE: usize = 250_000;
+/// Cells that are in memory at once, about: 10 MB, and a few milliseconds to merge before others run.
+const CELLS_AT_ONCE: usize = 25_000;
+/// Slices that are read at once to begin with: folds are small.
+const SLICES_AT_ONCE: usize = 32;
+/// Most windows of one stride; a second has no more at the shortest.
+const CUTS_MAX: usize = 10_000;
 
 pub(super) async fn answer<Q: Query>(
     State(state): State<ApiState<Q>>,
@@ -50,6 +70,7 @@ struct Question {
     zone: Option<TimeZone>,
     fill: Fill,
     limit: usize,
+    explained: bool,
 }
 
 impl Question {
@@ -65,7 +86,13 @@ impl Question {
             zone: params.zone()?,
             fill: params.word("fill", Fill::ALL.map(|fill| (fill.name(), fill)), Fill::None)?,
             limit: params.limit(state.0.limits.windows)?,
+            explained: explain::wanted(&params)?,
         })
+    }
+
+    /// What the folds must know.
+    fn fields(&self) -> Fields {
+        self.aggregates.iter().fold(Fields::COUNT, |fields, aggregate| fields | aggregate.fields())
     }
 
     fn tiling(&self) -> Tiling {
@@ -89,25 +116,70 @@ fn aggregates(params: &Params) -> Result<Vec<Aggregate>, Problem> {
 async fn windows<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<Bytes, Problem> {
     let limits = TableLimits { rows: question.limit, series: state.0.limits.series_max };
     let mut table = Table::new(question.tiling(), question.range, question.fill, limits);
-    if question.aggregates.iter().any(|aggregate| aggregate.fields().intersects(Fields::SKETCH)) {
+    let fields = question.fields();
+    if fields.intersects(Fields::SKETCH) {
         table = table.with_sketches();
     }
     let slices = state.0.reader.slices(&question.selector, question.range, Order::Ascending).await?;
-    let mut strides = Strides::new(slices, Order::Ascending, SAMPLES_AT_ONCE);
-    while let Some(part) = state.read(&question.selector, &mut strides).await? {
-        let until = part.range.end();
-        table = compute(part.samples, move || with(table, &part.series)).await??;
+    let mut strides = Strides::new(slices, Order::Ascending, CELLS_AT_ONCE).beginning_with(SLICES_AT_ONCE);
+    let mut explain = Explain::default();
+    while let Some(part) = read(state, &question, fields, &mut strides).await? {
+        explain.add(&part.explain);
+        let until = part.until;
+        table = compute(part.cells, move || with(table, &part)).await??;
         if table.pass(until) {
             break;
         }
     }
     let bytes_max = state.0.limits.response_bytes_max;
-    compute(table.size(), move || render(&table, &question, bytes_max)).await
+    compute(table.size(), move || render(&table, &question, &explain, bytes_max)).await
 }
 
-fn with(mut table: Table, part: &[Series]) -> Result<Table, Problem> {
-    for series in part {
-        table.add(series).map_err(|error| {
+/// The folds of a part of the range.
+struct Part {
+    until: Timestamp,
+    cuts: Vec<Timestamp>,
+    series: Vec<SeriesFolds>,
+    cells: usize,
+    explain: Explain,
+}
+
+/// Reads the next stride; halves it where it is too large. `None` at the end.
+async fn read<Q: Query>(
+    state: &ApiState<Q>,
+    question: &Question,
+    fields: Fields,
+    strides: &mut Strides,
+) -> Result<Option<Part>, QueryError> {
+    let tiling = question.tiling();
+    while let Some(range) = strides.next() {
+        // Lets others run first: a store in memory never waits.
+        tokio::task::yield_now().await;
+        let windows = tiling.windows_in(range).map(|window| window.end().min(range.end()));
+        let cuts: Vec<Timestamp> = [range.start()].into_iter().chain(windows.take(CUTS_MAX)).collect();
+        if cuts.last() != Some(&range.end()) && strides.halve(range) {
+            continue;
+        }
+        match state.0.reader.folds(&question.selector, &cuts, fields).await {
+            Err(QueryError::TooLarge { halves_may_do: true, .. }) if strides.halve(range) => {}
+            Err(error) => return Err(error),
+            Ok(Explained { answer: series, explain }) => {
+                let cells = series.iter().map(|series| series.cells.len()).sum();
+                strides.took(cells);
+                let samples = series.iter().flat_map(|series| &series.cells).map(|(_, state)| state.count());
+                state.0.metrics.samples_read.inc_by(samples.sum());
+                let until = cuts.last().copied().unwrap_or(range.end());
+                return Ok(Some(Part { until, cuts, series, cells, explain }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn with(mut table: Table, part: &Part) -> Result<Table, Problem> {
+    for series in &part.series {
+        let key = SeriesKey { source: Arc::clone(&series.source), metric: series.metric.clone() };
+        table.add_cells(key, &part.cuts, &series.cells).map_err(|error| {
             let detail = format!("{error} have samples in the range; ask for fewer devices or metrics");
             Problem::new(ProblemKind::TooLarge, detail)
         })?;
@@ -115,7 +187,7 @@ fn with(mut table: Table, part: &[Series]) -> Result<Table, Problem> {
     Ok(table)
 }
 
-fn render(table: &Table, question: &Question, bytes_max: usize) -> Bytes {
+fn render(table: &Table, question: &Question, explain: &Explain, bytes_max: usize) -> Bytes {
     let mut rows = Rows::new("series", bytes_max);
     let mut whole = true;
     for (key, windows) in table.rows(&question.aggregates) {
@@ -131,7 +203,9 @@ fn render(table: &Table, question: &Question, bytes_max: usize) -> Bytes {
         Some(Cut::At(_) | Cut::Series(_)) | None => None,
     };
     let truncated = cut.is_some() || !whole;
-    rows.finish(&[("truncated", truncated.into()), ("next_start", next.into())])
+    let mut fields = vec![("truncated", truncated.into()), ("next_start", next.into())];
+    fields.extend(explain::fields(explain, question.explained));
+    rows.finish(&fields)
 }
 
 fn shown(time: Timestamp, zone: Option<&TimeZone>) -> String {

@@ -18,7 +18,7 @@ use tidemill_store::layout::MetricFact;
 use tidemill_store::model::{
     Clock, Device, Metric, Source, TagKey, TagValue, Tags, Tenant, TimeRange, Timestamp, Value,
 };
-use tidemill_store::read::{Latest, Sample, Selector, Series};
+use tidemill_store::read::{Explain, Explained, Latest, Sample, Selector, Series};
 use tidemill_store::wide::Order;
 use tower::ServiceExt;
 
@@ -135,12 +135,13 @@ impl Query for Canned {
         Ok(series)
     }
 
-    async fn latest(&self, selector: &Selector) -> Result<Vec<Latest>, QueryError> {
+    async fn latest(&self, selector: &Selector) -> Result<Explained<Vec<Latest>>, QueryError> {
         let newest = |series: Series| {
             let sample = series.samples.last()?.clone();
             Some(Latest { source: series.source, metric: series.metric, sample })
         };
-        Ok(self.matching(selector).await?.into_iter().filter_map(newest).collect())
+        let answer = self.matching(selector).await?.into_iter().filter_map(newest).collect();
+        Ok(Explained { answer, explain: Explain::default() })
     }
 
     async fn slices(

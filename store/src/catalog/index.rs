@@ -17,7 +17,7 @@ use crate::model::{CatalogN, Device, Metric, Shard, Source, SourceId, Tenant, Wr
 use crate::read::Selector;
 
 /// Position of a source in one [`CatalogIndex`]; means nothing in another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SourceIndex(u32);
 
 impl SourceIndex {
@@ -98,6 +98,23 @@ impl CatalogIndex {
         self.read().sources.get(source.position()).map(|indexed| Arc::clone(&indexed.entry))
     }
 
+    /// The sources at these positions, those of this index; in the order given.
+    pub fn sources(&self, at: impl Iterator<Item = SourceIndex>) -> Vec<Option<Arc<Source>>> {
+        let state = self.read();
+        at.map(|at| state.source(at).cloned()).collect()
+    }
+
+    /// The ids of all sources, in no order that means anything.
+    pub fn ids(&self) -> Vec<SourceId> {
+        self.read().sources.iter().map(|indexed| indexed.entry.source.id()).collect()
+    }
+
+    /// The positions of sources; `None` where one is not known.
+    pub fn positions(&self, ids: &[SourceId]) -> Vec<Option<SourceIndex>> {
+        let state = self.read();
+        ids.iter().map(|id| state.find(*id)).collect()
+    }
+
     /// What is known of the sources of a set, in no order that means anything.
     pub fn entries(&self, sources: &SourceSet) -> Vec<Arc<SourceEntry>> {
         let state = self.read();
@@ -150,6 +167,20 @@ impl CatalogIndex {
             }
         }
         series
+    }
+
+    /// The sources of a set by their shards in `era`, in the order of their ids.
+    pub fn by_shard(&self, sources: &SourceSet, era: &Era) -> BTreeMap<Shard, Vec<(SourceId, SourceIndex)>> {
+        let mut by_shard: BTreeMap<Shard, Vec<(SourceId, SourceIndex)>> = BTreeMap::new();
+        let state = self.read();
+        for (at, source) in sources.iter().filter_map(|at| Some((at, state.source(at)?))) {
+            by_shard.entry(era.shard(source)).or_default().push((source.id(), at));
+        }
+        drop(state);
+        for of_shard in by_shard.values_mut() {
+            of_shard.sort_unstable();
+        }
+        by_shard
     }
 
     /// The shards of `era` in which sources of a set lie.
@@ -361,6 +392,16 @@ mod tests {
                 wanted.sort();
                 prop_assert_eq!(found, wanted);
                 let selection = index.select(&selector);
+                let bucket_width = crate::layout::BucketWidth::new(std::time::Duration::from_hours(1)).unwrap();
+                let shards = crate::layout::ShardCount::new(3).unwrap();
+                let era = Era { starts_at: crate::model::Timestamp::MIN, shards, bucket_width };
+                for (shard, sources) in index.by_shard(&selection.sources, &era) {
+                    prop_assert!(sources.is_sorted_by(|a, b| a.0 < b.0));
+                    for (id, at) in sources {
+                        let entry = index.entry(at).unwrap();
+                        prop_assert_eq!((entry.source.id(), era.shard(&entry.source)), (id, shard));
+                    }
+                }
                 let series = index.series(&selection);
                 for source in selection.sources.iter() {
                     let entry = index.entry(source).unwrap();

@@ -6,24 +6,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fetch::Fetched;
-use super::series::{Keep, SeriesTable, SourceRow};
+use super::overlay::run_bytes;
+use super::series::{SeriesTable, SourceRow};
 use super::{Excess, ReadFailure, ReadLimits, Sample};
 use crate::catalog::{CatalogIndex, Selection, SourceIndex};
+use crate::codec::Run;
 use crate::codec::segment::{Limits, MetricPosition, Segment, SegmentError};
 use crate::layout::{Place, SegmentRow};
 use crate::model::{CatalogN, Metric, TimeRange, Value};
+use crate::rollup::WindowState;
 
 /// What a query has collected, over all its buckets.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(super) struct Budget {
     samples: AtomicUsize,
     bytes: AtomicUsize,
     limits: ReadLimits,
 }
 
 impl Budget {
-    pub(crate) fn new(limits: ReadLimits) -> Self {
+    pub(super) fn new(limits: ReadLimits) -> Self {
         Self { samples: AtomicUsize::new(0), bytes: AtomicUsize::new(0), limits }
+    }
+
+    /// Counts a run that is kept.
+    pub(super) fn spend_run(&self, run: &Run) -> Result<(), ReadFailure> {
+        self.spend(Spent { samples: run.len(), bytes: run_bytes(run) })
+    }
+
+    /// Counts windows that are kept.
+    pub(super) fn spend_windows(&self, windows: usize) -> Result<(), ReadFailure> {
+        let spent = windows.saturating_mul(size_of::<WindowState>());
+        if self.bytes.fetch_add(spent, Ordering::Relaxed) + spent > self.limits.bytes_max {
+            let limit = self.limits.bytes_max / size_of::<WindowState>();
+            return Err(ReadFailure::TooLarge { what: Excess::Windows, limit });
+        }
+        Ok(())
     }
 
     fn spend(&self, spent: Spent) -> Result<(), ReadFailure> {
@@ -55,37 +73,36 @@ impl Spent {
 
 /// What a query wants of a bucket.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    pub(crate) selection: Arc<Selection>,
-    pub(crate) range: TimeRange,
+pub(super) struct Wanted {
+    pub(super) selection: Arc<Selection>,
+    pub(super) range: TimeRange,
 }
 
 /// A bucket's segments, and what is needed to understand them.
 #[derive(Debug)]
-pub(crate) struct Bucket<'a> {
-    pub(crate) place: Place,
-    pub(crate) catalog: &'a CatalogIndex,
-    pub(crate) segments: &'a Fetched,
+pub(super) struct Bucket<'a> {
+    pub(super) place: Place,
+    pub(super) catalog: &'a CatalogIndex,
+    pub(super) segments: &'a Fetched,
 }
 
 /// What was found in a bucket.
 #[derive(Debug)]
-pub(crate) struct Collected<K> {
-    /// What is kept of the wanted samples, by series.
-    pub(crate) table: SeriesTable<K>,
-    /// Bytes of the bucket's segments.
-    pub(crate) bytes: usize,
+pub(super) struct Collected {
+    /// The wanted samples, by series.
+    pub(super) table: SeriesTable,
+    /// How many segments were looked into.
+    pub(super) segments: usize,
+    /// Bytes of these.
+    pub(super) bytes: usize,
 }
 
 impl Bucket<'_> {
     /// Looks into every segment that may hold samples in the wanted range.
-    pub(crate) fn collect<K: Keep>(
-        &self,
-        wanted: &Wanted,
-        budget: &Budget,
-    ) -> Result<Collected<K>, ReadFailure> {
-        let mut collected = Collected { table: SeriesTable::default(), bytes: 0 };
+    pub(super) fn collect(&self, wanted: &Wanted, budget: &Budget) -> Result<Collected, ReadFailure> {
+        let mut collected = Collected { table: SeriesTable::default(), segments: 0, bytes: 0 };
         for row in self.in_correction_order(wanted.range) {
+            collected.segments += 1;
             collected.bytes += row.body.len();
             let spent = self.add(row, wanted, &mut collected.table).map_err(|source| {
                 ReadFailure::Segment { place: self.place, writer: row.writer, seq: row.seq, source }
@@ -103,12 +120,7 @@ impl Bucket<'_> {
         rows
     }
 
-    fn add<K: Keep>(
-        &self,
-        row: &SegmentRow,
-        wanted: &Wanted,
-        table: &mut SeriesTable<K>,
-    ) -> Result<Spent, SegmentError> {
+    fn add(&self, row: &SegmentRow, wanted: &Wanted, table: &mut SeriesTable) -> Result<Spent, SegmentError> {
         let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
         let ns = segment.sources().map(|(n, _)| n);
         let sources = self.catalog.resolve(self.place.shard, row.writer, ns);
@@ -127,35 +139,35 @@ impl Bucket<'_> {
 
 /// The points of a wanted source within the wanted range.
 #[derive(Debug)]
-struct Run {
+struct Points {
     row: SourceRow,
     points: Range<usize>,
 }
 
 /// A source that is not known belongs to a catalog row that no mark counted when the query read them: its segment
 /// was not acknowledged by then.
-fn wanted_runs<K: Keep>(
+fn wanted_runs(
     segment: &Segment,
     sources: &[Option<SourceIndex>],
     wanted: &Wanted,
-    table: &mut SeriesTable<K>,
-) -> Vec<Run> {
+    table: &mut SeriesTable,
+) -> Vec<Points> {
     let Wanted { selection, range } = wanted;
     let run = |((_, points), source): ((CatalogN, Range<usize>), &Option<SourceIndex>)| {
         let source = (*source).filter(|&source| selection.sources.contains(source))?;
         let times = segment.times().get(points.clone()).unwrap_or_default();
         let start = points.start + times.partition_point(|&time| time < range.start());
         let end = points.start + times.partition_point(|&time| time < range.end());
-        (start < end).then(|| Run { row: table.row(source), points: start..end })
+        (start < end).then(|| Points { row: table.row(source), points: start..end })
     };
     segment.sources().zip(sources).filter_map(run).collect()
 }
 
-fn add_column<K: Keep>(
+fn add_column(
     segment: &Segment,
     (position, metric): (MetricPosition, &Metric),
-    runs: &[Run],
-    table: &mut SeriesTable<K>,
+    runs: &[Points],
+    table: &mut SeriesTable,
     spent: &mut Spent,
 ) -> Result<(), SegmentError> {
     let hull = runs.first().map_or(0, |run| run.points.start)..runs.last().map_or(0, |run| run.points.end);
@@ -170,11 +182,9 @@ fn add_column<K: Keep>(
         let Some(run) = runs.peek() else { break };
         let Some(&time) = segment.times().get(point).filter(|_| run.points.start <= point) else { continue };
         let slot = *slot.get_or_insert_with(|| table.slot(run.row, column, metric));
-        if let Some(kept) = table.at(slot) {
-            if K::KEEPS_ALL {
-                spent.count(&value);
-            }
-            kept.put(Sample { time, value });
+        if let Some(gathered) = table.at(slot) {
+            spent.count(&value);
+            gathered.put(time, value);
         }
     }
     Ok(())

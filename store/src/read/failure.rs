@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use crate::codec::block::BlockError;
+use crate::codec::frame::FrameError;
 use crate::codec::segment::SegmentError;
-use crate::layout::{ErasFailure, Place};
-use crate::model::{CatalogN, Seq, Shard, WriterId};
+use crate::layout::{ErasFailure, Place, Resolution};
+use crate::model::{CatalogN, Seq, Shard, Timestamp, WriterId};
 use crate::wide::ReadError;
 
 /// Of what there is too much.
@@ -16,10 +18,12 @@ pub enum Excess {
     Bytes,
     /// Sources.
     Sources,
-    /// Buckets that writers touched.
+    /// Marks and seals of buckets.
     Marks,
-    /// Bytes of segments in one (shard, bucket): its era's buckets are too wide for what comes in.
+    /// Bytes of segments, blocks or frames in one (shard, bucket): its era's buckets are too wide for what comes in.
     BucketBytes,
+    /// Windows in memory.
+    Windows,
 }
 
 impl fmt::Display for Excess {
@@ -28,8 +32,9 @@ impl fmt::Display for Excess {
             Self::Samples => "samples",
             Self::Bytes => "bytes of samples",
             Self::Sources => "sources",
-            Self::Marks => "marks of buckets",
-            Self::BucketBytes => "bytes of segments in one bucket",
+            Self::Marks => "marks and seals of buckets",
+            Self::BucketBytes => "bytes in one bucket",
+            Self::Windows => "windows",
         })
     }
 }
@@ -77,9 +82,64 @@ pub enum ReadFailure {
         /// How many the mark counts.
         needed: CatalogN,
     },
+    /// A block is not what was written.
+    #[error("a block at {place:?} cannot be decoded")]
+    Block {
+        /// Where it is.
+        place: Place,
+        /// What is wrong with it.
+        source: BlockError,
+    },
+    /// A frame is not what was written.
+    #[error("a frame at {place:?} cannot be decoded")]
+    Frame {
+        /// Where it is.
+        place: Place,
+        /// What is wrong with it.
+        source: FrameError,
+    },
+    /// Rows that a seal names are not there: the bucket was ground anew while it was read, time and again.
+    #[error("blocks or frames vanished while they were read")]
+    Vanished,
+    /// Samples that the answer needs have expired.
+    #[error(
+        "samples before {before:?} have expired; {}",
+        advice(*resolution)
+    )]
+    Expired {
+        /// Everything at and after this is there.
+        before: Timestamp,
+        /// The finest resolution that is still there for what has expired.
+        resolution: Option<Resolution>,
+    },
     /// The process is ending.
     #[error("the process is ending")]
     Ending,
+}
+
+fn advice(resolution: Option<Resolution>) -> String {
+    match resolution {
+        Some(resolution) => format!(
+            "what is left of them are windows of {}: ask for times that are multiples of it",
+            Span(resolution)
+        ),
+        None => "nothing is left of them: ask for a later start".to_owned(),
+    }
+}
+
+/// A resolution as people write it.
+struct Span(Resolution);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.seconds();
+        for (unit, name) in [(86_400, "d"), (3_600, "h"), (60, "m")] {
+            if seconds.is_multiple_of(unit) {
+                return write!(f, "{}{name}", seconds / unit);
+            }
+        }
+        write!(f, "{seconds}s")
+    }
 }
 
 impl ReadFailure {
@@ -88,8 +148,13 @@ impl ReadFailure {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Eras(failure) => failure.is_transient(),
-            Self::Ending => true,
-            Self::TooLarge { .. } | Self::Segment { .. } | Self::CatalogHole { .. } => false,
+            Self::Vanished | Self::Ending => true,
+            Self::TooLarge { .. }
+            | Self::Segment { .. }
+            | Self::Block { .. }
+            | Self::Frame { .. }
+            | Self::CatalogHole { .. }
+            | Self::Expired { .. } => false,
         }
     }
 }

@@ -5,7 +5,6 @@
 //! says where its writer stopped; a writer that went on since has written a newer mark first, which the query, had
 //! it started after the acknowledgement, would have read.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -26,54 +25,36 @@ const WRITERS_IN_FLIGHT_MAX: usize = 4;
 
 /// The segments of a bucket that no seal covers, in pieces and in no order that means anything.
 #[derive(Debug, Default)]
-pub(crate) struct Fetched {
+pub(super) struct Fetched {
     /// Each from one writer, those of one writer in the order of seq.
     pieces: Vec<Piece>,
     /// Bytes of all pieces.
-    pub(crate) bytes: usize,
+    pub(super) bytes: usize,
 }
 
-/// Segments of one writer, of which those before `from` are covered and those at and after `end` are left out.
+/// Segments of one writer, of which those before `from` are covered.
 #[derive(Debug)]
 struct Piece {
     from: Seq,
-    end: Seq,
     rows: Arc<[SegmentRow]>,
 }
 
 impl Piece {
     fn rows(&self) -> impl Iterator<Item = &SegmentRow> {
-        self.rows.iter().filter(|row| self.from <= row.seq && row.seq < self.end)
+        self.rows.iter().filter(|row| self.from <= row.seq)
     }
 }
 
 impl Fetched {
     /// The segments that no seal covers.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &SegmentRow> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = &SegmentRow> {
         self.pieces.iter().flat_map(Piece::rows)
-    }
-
-    #[allow(dead_code, reason = "what grinding needs comes with it")]
-    /// Leaves out what lies behind a hole, and says where each writer then ends: that is what a grind may cover.
-    pub(crate) fn keep_dense(&mut self) -> BTreeMap<WriterId, Seq> {
-        let mut ends: BTreeMap<WriterId, Seq> = BTreeMap::new();
-        for piece in &mut self.pieces {
-            let Some(writer) = piece.rows.first().map(|row| row.writer) else { continue };
-            let end = ends.entry(writer).or_insert(piece.from);
-            for row in piece.rows.iter().filter(|row| row.seq >= piece.from) {
-                if row.seq == *end {
-                    *end = end.next();
-                }
-            }
-            piece.end = *end;
-        }
-        ends
     }
 }
 
 /// Fetches every segment of `bucket` that was durable when its marks were read and that its seal does not cover.
 /// What was deleted since is missing: whoever has taken long must look whether the seal is still in force.
-pub(crate) async fn fetch<W: Wide>(
+pub(super) async fn fetch<W: Wide>(
     wide: &W,
     head: &Head,
     bucket: &BucketState,
@@ -97,7 +78,7 @@ pub(crate) async fn fetch<W: Wide>(
     while let Some((from, chunks)) = new.try_next().await? {
         for chunk in chunks {
             fetched.bytes += chunk.iter().map(|row| row.body.len()).sum::<usize>();
-            fetched.pieces.push(Piece { from, end: Seq::new(u32::MAX), rows: chunk });
+            fetched.pieces.push(Piece { from, rows: chunk });
         }
         check(fetched.bytes, bytes_max)?;
     }

@@ -90,10 +90,10 @@ pub(super) type Prefixes = BTreeMap<WriterId, Prefix>;
 
 /// Segments by (shard, bucket).
 #[derive(Debug)]
-pub(crate) struct Head(Mutex<Lru<Prefixes>>);
+pub(super) struct Head(Mutex<Lru<Prefixes>>);
 
 impl Head {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         Self(Mutex::new(Lru::new(bytes_max)))
     }
 
@@ -110,7 +110,6 @@ impl Head {
         });
     }
 
-    #[allow(dead_code, reason = "what ingest tells comes with it")]
     /// Takes in a segment that this process has written: it is durable and about to be acknowledged.
     pub(super) fn tell(&self, place: Place, row: &SegmentRow) {
         self.lock().update(place, |prefixes, bytes| {

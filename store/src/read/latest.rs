@@ -1,114 +1,241 @@
-//! The latest sample of each series: bucket by bucket from the newest back, until every series is found.
+//! The latest sample of each series: of each shard bucket by bucket from the newest back, until every series is found.
+//! Of a bucket only the last samples are looked at, which `base` and `tails` keep from query to query.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use hashbrown::HashMap;
 
-use super::collect::{Budget, Collected, Wanted};
+use super::bucket::After;
+use super::chosen::Chosen;
 use super::compute::{Work, compute};
+use super::explain::Explain;
+use super::lasts::Last;
+use super::named::named;
 use super::presence::SeriesSet;
-use super::reader::{Reader, names};
-use super::series::Last;
-use super::snapshot::BucketState;
-use super::{Excess, Latest, ReadFailure, Sample, Selector};
-use crate::catalog::{Selection, SourceIndex, SourceSet};
-use crate::model::{Metric, TimeRange};
+use super::reader::Reader;
+use super::scope::Scope;
+use super::snapshot::{BucketState, Sealed};
+use super::{Excess, Explained, Latest, ReadFailure, Sample, Selector};
+use crate::catalog::{SourceIndex, SourceSet};
+use crate::layout::{Bucket, Era, Period, load_periods};
+use crate::model::{Metric, Shard, TimeRange, Timestamp};
 use crate::wide::Wide;
 
-/// How far a query has come.
-struct Search {
-    /// Known series that are not found yet.
+/// One query.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) chosen: Chosen,
+    /// Bytes that it read, over all shards.
+    bytes: AtomicUsize,
+}
+
+/// A search through one shard of one era.
+#[derive(Debug)]
+struct Walk {
+    era: Era,
+    shard: Shard,
+    first: Bucket,
+    last: Bucket,
+    /// Buckets that have marks.
+    marked: Vec<Bucket>,
     missing: SeriesSet,
-    found: HashMap<(SourceIndex, Metric), Sample>,
-    /// Bytes of the segments that it looked through.
-    bytes: usize,
+}
+
+/// How a search through a shard ended.
+#[derive(Debug, Default)]
+struct Walked {
+    found: Vec<(SourceIndex, Metric, Sample)>,
+    explain: Explain,
 }
 
 impl<W: Wide> Reader<W> {
     /// The latest sample of each selected series, by tenant, device, tags and metric. Samples may be dated ahead of
     /// now, as far as ingest lets them.
     ///
-    /// Walks back until all known series are found, but no further than [`super::ReadLimits::latest_buckets_max`] and
-    /// [`super::ReadLimits::latest_bytes_max`] say: a series that is silent for longer is left out.
-    pub async fn latest(&self, selector: &Selector) -> Result<Vec<Latest>, ReadFailure> {
-        let snapshot = self.snapshot(selector, TimeRange::ALL).await?;
-        let missing = self.catalog().series(&snapshot.selection);
+    /// Walks back in each shard until all known series are found, but no further than
+    /// [`super::ReadLimits::latest_buckets_max`] and [`super::ReadLimits::latest_bytes_max`] say: series that are
+    /// silent for longer are left out and counted in [`Explain::series_silent`].
+    pub async fn latest(&self, selector: &Selector) -> Result<Explained<Vec<Latest>>, ReadFailure> {
+        let snapshot = self.snapshot_of_marks(selector).await?;
+        let eras = self.eras.get(&*self.wide).await?;
+        let mut ranges: Vec<(Era, TimeRange)> = eras.split(TimeRange::ALL);
+        ranges.reverse();
+        let chosen = Chosen::new(self.catalog(), snapshot.selection, ranges.iter().map(|(era, _)| *era));
         let limit = self.limits.samples_max;
-        if missing.values().map(SourceSet::len).sum::<usize>() > limit {
+        if chosen.series_count() > limit {
             return Err(ReadFailure::TooLarge { what: Excess::Samples, limit });
         }
-        let mut search = Search { missing, found: HashMap::new(), bytes: 0 };
-        let by_time = snapshot.buckets.chunk_by(|a, b| a.place.bucket == b.place.bucket);
-        for buckets in by_time.rev().take(self.limits.latest_buckets_max) {
-            if search.missing.is_empty() || search.bytes > self.limits.latest_bytes_max {
-                break;
+        let mut missing = chosen.series.clone();
+        let search = Search { chosen, bytes: AtomicUsize::new(0) };
+        let mut all = Walked::default();
+        for (era, range) in ranges {
+            let walks = walks(&search.chosen, &missing, &snapshot.buckets, (era, range));
+            let mut walked = stream::iter(walks)
+                .map(|walk| self.walk(&search, walk))
+                .buffer_unordered(self.limits.reads_in_flight_max);
+            while let Some(Walked { found, explain }) = walked.try_next().await? {
+                all.explain.add(&explain);
+                for (source, metric, _) in &found {
+                    find(&mut missing, *source, metric);
+                }
+                all.found.extend(found);
             }
-            self.look_into(buckets, &mut search).await?;
         }
-        let (catalog, found) = (Arc::clone(self.catalog()), search.found);
-        compute(Work::Sort(found.len()), move || {
-            let named = found.into_iter().filter_map(|((source, metric), sample)| {
-                let source = Arc::clone(&catalog.entry(source)?.source);
-                Some(Latest { source, metric, sample })
-            });
-            let mut named: Vec<Latest> = named.collect();
-            named.sort_unstable_by(|a, b| (names(&a.source), &a.metric).cmp(&(names(&b.source), &b.metric)));
-            named
-        })
-        .await
+        let (catalog, found) = (Arc::clone(self.catalog()), all.found);
+        let answer = compute(Work::Sort(found.len()), move || {
+            let named = named(&catalog, found.into_iter()).into_iter();
+            named.map(|(source, metric, sample)| Latest { source, metric, sample }).collect()
+        });
+        Ok(Explained { answer: answer.await?, explain: all.explain })
     }
 
-    /// Looks for what is missing in the buckets of one span of time.
-    async fn look_into(&self, buckets: &[BucketState], search: &mut Search) -> Result<(), ReadFailure> {
-        let budget = Arc::new(Budget::new(self.limits));
-        let mut looks = stream::iter(buckets.to_vec())
-            .map(|bucket| self.look(bucket, &search.missing, &budget))
-            .buffer_unordered(self.limits.buckets_in_flight_max);
-        let mut last = Vec::new();
-        while let Some(collected) = looks.try_next().await? {
-            last.extend(collected);
+    async fn walk(&self, search: &Search, mut walk: Walk) -> Result<Walked, ReadFailure> {
+        let (mut walked, mut buckets_left) = (Walked::default(), self.limits.latest_buckets_max);
+        for period in self.periods(&walk).await?.into_iter().rev() {
+            if walk.missing.is_empty() {
+                break;
+            }
+            let Some(scope) = scope(&walk, period) else { continue };
+            for bucket in self.snapshots.survey(vec![scope], Sealed::All).await?.into_iter().rev() {
+                if walk.missing.is_empty() {
+                    break;
+                }
+                if buckets_left == 0 || search.bytes.load(Ordering::Relaxed) > self.limits.latest_bytes_max {
+                    walked.explain.series_silent = walk.missing.values().map(SourceSet::len).sum();
+                    return Ok(walked);
+                }
+                buckets_left -= 1;
+                self.look_into(search, bucket, &mut walk.missing, &mut walked).await?;
+            }
         }
-        drop(looks);
-        for Collected { table, bytes } in last {
-            search.bytes += bytes;
-            for (source, metric, last) in table.into_series() {
-                if let Some(sample) = last.0 {
-                    search.find(source, metric, sample);
+        Ok(walked)
+    }
+
+    /// The periods in which the shard has marks or seals.
+    async fn periods(&self, walk: &Walk) -> Result<BTreeSet<Period>, ReadFailure> {
+        let width = walk.era.bucket_width;
+        let mut periods = load_periods(&*self.wide, walk.shard, (walk.first, walk.last), width).await?;
+        periods.extend(walk.marked.iter().map(|bucket| Period::of_seal(*bucket, width)));
+        Ok(periods)
+    }
+
+    /// Looks for what is missing in one bucket.
+    async fn look_into(
+        &self,
+        search: &Search,
+        mut bucket: BucketState,
+        missing: &mut SeriesSet,
+        walked: &mut Walked,
+    ) -> Result<(), ReadFailure> {
+        let mut retries = 0;
+        loop {
+            let sources = self.presence.narrow(&bucket, missing);
+            if sources.is_empty() {
+                return Ok(());
+            }
+            let mut explain = Explain { buckets: 1, retries, ..Explain::default() };
+            let read = self.last_samples(&search.chosen, &bucket, (missing, &sources), &mut explain).await;
+            search.bytes.fetch_add(explain.bytes_read, Ordering::Relaxed);
+            match self.after(&bucket, read, retries).await? {
+                After::Done(found) => {
+                    walked.explain.add(&explain);
+                    let names = found.iter().map(|(source, metric, _)| (*source, metric));
+                    self.presence.learn(&bucket, (missing, &sources), names);
+                    for (source, metric, _) in &found {
+                        find(missing, *source, metric);
+                    }
+                    walked.found.extend(found);
+                    return Ok(());
+                }
+                After::Again(now) => bucket = now,
+            }
+            retries += 1;
+        }
+    }
+
+    async fn last_samples(
+        &self,
+        chosen: &Chosen,
+        bucket: &BucketState,
+        (missing, sources): (&SeriesSet, &SourceSet),
+        explain: &mut Explain,
+    ) -> Result<Vec<(SourceIndex, Metric, Sample)>, ReadFailure> {
+        let place = bucket.place;
+        let is_raw_gone = bucket.seal.is_some() && self.options.shelf().raw_expired(place.bucket);
+        let tail = if is_raw_gone { None } else { self.tail(bucket, explain).await? };
+        let base = self.base(chosen, bucket, sources, explain).await?;
+        let tail = tail.as_ref().map(|tail| tail.lock());
+        let tail = tail.as_ref().map(|tail| &tail.lasts);
+        let mut found = Vec::new();
+        for (metric, of_metric) in missing {
+            let (ground, new) =
+                (base.as_deref().and_then(|base| base.of(metric)), tail.and_then(|tail| tail.of(metric)));
+            if ground.is_none() && new.is_none() {
+                continue;
+            }
+            for source in of_metric.iter() {
+                let ground = ground.and_then(|ground| ground.get(&source));
+                let new = new.and_then(|new| new.get(&source));
+                if let Some(last) = later(ground, new) {
+                    found.push((source, metric.clone(), last.sample.clone()));
                 }
             }
         }
-        Ok(())
-    }
-
-    /// The latest samples of one bucket; `None` where it is known to hold none of `missing`.
-    async fn look(
-        &self,
-        bucket: BucketState,
-        missing: &SeriesSet,
-        budget: &Arc<Budget>,
-    ) -> Result<Option<Collected<Last>>, ReadFailure> {
-        let sources = self.presence.narrow(&bucket, missing);
-        if sources.is_empty() {
-            return Ok(None);
-        }
-        let selection = Arc::new(Selection { sources, metrics: missing.keys().cloned().collect() });
-        let wanted = Wanted { selection: Arc::clone(&selection), range: TimeRange::ALL };
-        let collected = self.collect::<Last>(bucket.clone(), wanted, Arc::clone(budget)).await?;
-        self.presence.learn(&bucket, (missing, &selection.sources), collected.table.names());
-        Ok(Some(collected))
+        Ok(found)
     }
 }
 
-impl Search {
-    /// What was found already comes from a later bucket and stays.
-    fn find(&mut self, source: SourceIndex, metric: Metric, sample: Sample) {
-        if let Some(missing) = self.missing.get_mut(&metric) {
-            missing.remove(source);
-            if missing.is_empty() {
-                self.missing.remove(&metric);
+fn later<'a>(ground: Option<&'a Last>, new: Option<&'a Last>) -> Option<&'a Last> {
+    match (ground, new) {
+        (Some(ground), Some(new)) => Some(if ground.is_before(new) { new } else { ground }),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Takes a series out of those that are missing.
+fn find(missing: &mut SeriesSet, source: SourceIndex, metric: &Metric) {
+    if let Some(sources) = missing.get_mut(metric) {
+        sources.remove(source);
+        if sources.is_empty() {
+            missing.remove(metric);
+        }
+    }
+}
+
+/// Searches through each shard of an era that may hold something of what is missing.
+fn walks(
+    chosen: &Chosen,
+    missing: &SeriesSet,
+    marked: &[BucketState],
+    (era, range): (Era, TimeRange),
+) -> Vec<Walk> {
+    let before_end = range.end().saturating_sub(std::time::Duration::from_nanos(1));
+    let (first, last) = (era.bucket(range.start()), era.bucket(before_end));
+    let walk = |(shard, sources): (Shard, &Arc<super::chosen::ShardSources>)| {
+        let mut of_shard = SeriesSet::new();
+        for (metric, missing) in missing {
+            for (_, source) in sources.sources.iter().filter(|(_, source)| missing.contains(*source)) {
+                of_shard.entry(metric.clone()).or_default().insert(*source);
             }
         }
-        self.found.entry((source, metric)).or_insert(sample);
-    }
+        let is_here = |bucket: &&BucketState| bucket.place.shard == shard && bucket.era == era;
+        let marked = marked.iter().filter(is_here).map(|bucket| bucket.place.bucket).collect();
+        (!of_shard.is_empty()).then_some(Walk { era, shard, first, last, marked, missing: of_shard })
+    };
+    chosen.shards(&era).filter_map(walk).collect()
+}
+
+/// The buckets of a period that a walk goes through.
+fn scope(walk: &Walk, period: Period) -> Option<Scope> {
+    let width = walk.era.bucket_width;
+    let at = |millis: i64| {
+        let nanos =
+            millis.saturating_mul(1_000_000).clamp(Timestamp::MIN.nanos(), Timestamp::MAX.nanos() - 1);
+        Timestamp::from_nanos(nanos).ok().map(|time| walk.era.bucket(time))
+    };
+    let first = at(period.start_millis())?.max(walk.first);
+    let last = at(period.end_of_seals_millis(width) - 1)?.min(walk.last);
+    (first <= last).then_some(Scope { era: walk.era, shard: walk.shard, first, last })
 }

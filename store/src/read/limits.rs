@@ -11,13 +11,13 @@ pub struct ReadLimits {
     pub bytes_max: usize,
     /// Most sources that a query lists.
     pub sources_max: usize,
-    /// Most (shard, bucket, writer) triples that a query looks at.
+    /// Most marks, of (shard, bucket, writer), and seals, of (shard, bucket), that a query looks at.
     pub marks_max: usize,
-    /// Most bytes of segments of one (shard, bucket).
+    /// Most bytes of segments, and of blocks or frames, that a query reads of one (shard, bucket).
     pub bucket_bytes_max: usize,
-    /// Most buckets of time that a query for the latest samples walks back through, counting those with data.
+    /// Most buckets of each shard that a query for the latest samples walks back through, counting those with data.
     pub latest_buckets_max: usize,
-    /// Most bytes of segments that such a query looks through before it looks back no further.
+    /// Most bytes of bodies that such a query looks through before it looks back no further.
     pub latest_bytes_max: usize,
     /// Most reads of marks and catalog rows of a query in flight at once.
     pub reads_in_flight_max: usize,
@@ -25,8 +25,13 @@ pub struct ReadLimits {
     pub buckets_in_flight_max: usize,
     /// Bytes of segments that are kept for the next query.
     pub head_bytes_max: usize,
+    /// Bytes of last samples that are kept for the next query for the latest ones.
+    pub lasts_bytes_max: usize,
     /// Bytes of what is remembered of where silent sources are not.
     pub presence_bytes_max: usize,
+    /// How long a query goes by a seal without looking whether it is still in force. Below the time for which the
+    /// mill keeps what a seal does not name any more.
+    pub seals_trusted_for: Duration,
     /// After which time the eras are read again. Far below the time by which a new era is announced before it
     /// starts, so that no reader is surprised by it.
     pub eras_age_max: Duration,
@@ -48,7 +53,9 @@ impl Default for ReadLimits {
             reads_in_flight_max: 16,
             buckets_in_flight_max: 4,
             head_bytes_max: 256 * MIB,
+            lasts_bytes_max: 128 * MIB,
             presence_bytes_max: 32 * MIB,
+            seals_trusted_for: Duration::from_secs(10),
             eras_age_max: Duration::from_secs(30),
         }
     }

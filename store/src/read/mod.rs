@@ -1,33 +1,56 @@
-//! From a selector and a range of time to samples: marks first, then catalog rows, then segments (I3, I4).
+//! From a selector and times to answers: marks first, then seals, then the catalog rows that both count, then of each
+//! bucket the blocks or frames of its seal's generation and the segments that the seal does not cover (I3, I4).
 //!
 //! The path of a query, top to bottom: [`Reader`] → `scope` (which shards and buckets the selector can mean) →
-//! `snapshot` (marks, then the catalog rows that they count) → `fetch` (segments, most of them from `head`) →
-//! `collect` (decode, select, put in correction order). What grinding adds comes between marks and segments:
-//! what a seal covers is read from its blocks instead.
+//! `snapshot` (`survey` reads marks and seals, `learn` the catalog) → `bucket` (samples: `fetch` and `collect` for
+//! segments, most of them from `head`; `blocks` for what is ground; `overlay`) or `folds` (`plan` cuts a bucket into
+//! windows and edges, `frames` and `rolled` answer from rollups, `composed` puts parts together) or `latest` (`base`,
+//! `lasts`) → `named`.
 
-pub(crate) mod collect;
+mod base;
+mod blocks;
+mod bucket;
+mod chosen;
+mod collect;
+mod composed;
 mod compute;
 mod eras;
+mod explain;
 mod failure;
-pub(crate) mod fetch;
-pub(crate) mod head;
+mod feed;
+mod fetch;
+mod folds;
+mod frames;
+mod head;
+mod lasts;
 mod latest;
 mod learn;
 mod limits;
 mod lru;
+mod named;
+mod options;
+mod overlay;
+mod packed;
+mod plan;
 mod presence;
 mod reader;
-pub(crate) mod scope;
-pub(crate) mod series;
-pub(crate) mod snapshot;
+mod rolled;
+mod scope;
+mod series;
+mod snapshot;
 mod survey;
 
 use std::sync::Arc;
 
+use crate::codec::Run;
 use crate::model::{Device, Metric, Source, Tenant};
+use crate::rollup::WindowState;
 
+pub use explain::Explain;
 pub use failure::{Excess, ReadFailure};
+pub use feed::{Feed, Told};
 pub use limits::ReadLimits;
+pub use options::ReadOptions;
 pub use reader::Reader;
 
 pub use crate::catalog::{Kinds, MetricEntry, MetricSet, SourceEntry};
@@ -54,6 +77,44 @@ pub struct Series {
     pub metric: Metric,
     /// The samples.
     pub samples: Vec<Sample>,
+}
+
+/// Samples of one series, columnar, ascending, each time once: corrections and duplicates are settled already (I4).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesRun {
+    /// Whose.
+    pub source: Arc<Source>,
+    /// Of what.
+    pub metric: Metric,
+    /// The samples; never none.
+    pub run: Run,
+}
+
+/// Folds of one series.
+#[derive(Debug, Clone)]
+pub struct SeriesFolds {
+    /// Whose.
+    pub source: Arc<Source>,
+    /// Of what.
+    pub metric: Metric,
+    /// By the number of their cell, ascending; only cells that hold samples, never none.
+    pub cells: Vec<(usize, WindowState)>,
+}
+
+/// An answer, and how it came about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Explained<T> {
+    /// The answer.
+    pub answer: T,
+    /// How it came about.
+    pub explain: Explain,
+}
+
+impl From<SeriesRun> for Series {
+    fn from(SeriesRun { source, metric, run }: SeriesRun) -> Self {
+        let samples = run.iter().map(|(time, value)| Sample { time, value }).collect();
+        Self { source, metric, samples }
+    }
 }
 
 /// The latest sample of a series.

@@ -2,7 +2,7 @@
 //! what fell silent does not decode every bucket since, over and over.
 //!
 //! Learnt while a bucket is read for the latest samples, believed only for as long as the marks say that no writer
-//! went on. Correctness does not depend on it, memory is bounded (I6).
+//! went on and the same generation is in force. Correctness does not depend on it, memory is bounded (I6).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lru::Lru;
 use super::snapshot::BucketState;
 use crate::catalog::{SourceIndex, SourceSet, SourceSpan};
-use crate::model::{Metric, Seq, WriterId};
+use crate::model::{Generation, Metric, Seq, WriterId};
 
 /// Series that are looked for.
 pub(super) type SeriesSet = BTreeMap<Metric, SourceSet>;
@@ -18,6 +18,7 @@ pub(super) type SeriesSet = BTreeMap<Metric, SourceSet>;
 /// What is known of a bucket.
 #[derive(Debug, Default)]
 struct Known {
+    generation: Option<Generation>,
     /// How far each writer had been read: all of its segments up to and including this one.
     through: BTreeMap<WriterId, Seq>,
     metrics: BTreeMap<Metric, Looked>,
@@ -69,8 +70,8 @@ impl Presence {
             by_metric.entry(metric.clone()).or_default().insert(source);
         }
         self.lock().update(bucket.place, |known, _| {
-            if known.through != through {
-                *known = Known { through, metrics: BTreeMap::new() };
+            if known.through != through || known.generation != bucket.generation() {
+                *known = Known { generation: bucket.generation(), through, metrics: BTreeMap::new() };
             }
             for metric in series.keys() {
                 let looked = known.metrics.entry(metric.clone()).or_default();
@@ -91,7 +92,8 @@ impl Presence {
 impl Known {
     /// Whether it still says all that there is to say of `bucket`.
     fn is_of(&self, bucket: &BucketState) -> bool {
-        bucket.closed_through().is_some_and(|through| through == self.through)
+        self.generation == bucket.generation()
+            && bucket.closed_through().is_some_and(|through| through == self.through)
     }
 
     fn size_bytes(&self) -> usize {

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use super::collect::{Bucket, Budget, Collected, Wanted};
+use super::base::KeptLasts;
+use super::blocks::Runs;
+use super::bucket::Asked;
+use super::chosen::Chosen;
+use super::collect::Budget;
 use super::compute::{Work, compute};
 use super::eras::KnownEras;
-use super::fetch::fetch;
+use super::explain::Explain;
 use super::head::Head;
+use super::named::{named, names};
+use super::overlay::append;
 use super::presence::Presence;
 use super::scope::scopes;
-use super::series::{All, Keep};
-use super::snapshot::{BucketState, Snapshot, Snapshots};
-use super::{Excess, ReadFailure, ReadLimits, Sample, Selector, Series};
-use crate::catalog::{CatalogIndex, SourceEntry, SourceIndex};
-use crate::model::{Metric, Source, TimeRange};
+use super::snapshot::{Snapshot, Snapshots};
+use super::{Excess, Explained, Feed, ReadFailure, ReadLimits, ReadOptions, Selector, Series, SeriesRun};
+use crate::catalog::{CatalogIndex, SourceEntry};
+use crate::layout::Eras;
+use crate::model::TimeRange;
 use crate::wide::{Order, Wide};
 
 /// Answers queries from a store. Shared by all of them; every method may be called at any time from any task, and
@@ -26,20 +31,29 @@ use crate::wide::{Order, Wide};
 pub struct Reader<W> {
     pub(super) wide: Arc<W>,
     pub(super) limits: ReadLimits,
-    eras: KnownEras,
-    snapshots: Snapshots<W>,
-    head: Head,
+    pub(super) options: ReadOptions,
+    pub(super) eras: KnownEras,
+    pub(super) snapshots: Snapshots<W>,
+    pub(super) head: Arc<Head>,
     pub(super) presence: Presence,
+    pub(super) lasts: KeptLasts,
 }
 
 impl<W: Wide> Reader<W> {
-    /// A reader that knows nothing yet.
+    /// A reader that knows nothing yet, of what is ground by default settings and kept for ever.
     pub fn new(wide: Arc<W>, limits: ReadLimits) -> Self {
+        Self::with(wide, limits, ReadOptions::default())
+    }
+
+    /// A reader that knows nothing yet.
+    pub fn with(wide: Arc<W>, limits: ReadLimits, options: ReadOptions) -> Self {
         Self {
+            options,
             eras: KnownEras::new(limits.eras_age_max),
             snapshots: Snapshots::new(Arc::clone(&wide), limits),
-            head: Head::new(limits.head_bytes_max),
+            head: Arc::new(Head::new(limits.head_bytes_max)),
             presence: Presence::new(limits.presence_bytes_max),
+            lasts: KeptLasts::new(limits.lasts_bytes_max),
             wide,
             limits,
         }
@@ -62,39 +76,59 @@ impl<W: Wide> Reader<W> {
         .await
     }
 
-    /// The samples in `range`, by series in the order of tenant, device, tags and metric; ascending in each. Series
-    /// without samples in the range are left out.
-    pub async fn samples(&self, selector: &Selector, range: TimeRange) -> Result<Vec<Series>, ReadFailure> {
+    /// The samples in `range`, columnar, by series in the order of tenant, device, tags and metric; ascending in each.
+    /// Series without samples in the range are left out. Where samples have expired, the answer begins with the first
+    /// bucket that is there and says so in [`Explain::expired_before`].
+    pub async fn runs(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<SeriesRun>>, ReadFailure> {
         let snapshot = self.snapshot(selector, range).await?;
-        let wanted = Wanted { selection: snapshot.selection, range };
-        let budget = Arc::new(Budget::new(self.limits));
+        let eras = snapshot.buckets.iter().map(|bucket| bucket.era);
+        let chosen = Arc::new(Chosen::new(self.catalog(), snapshot.selection, eras));
+        let asked = Asked { chosen, range, budget: Arc::new(Budget::new(self.limits)) };
         // In the order of time, so that a series grows at its end.
         let mut buckets = stream::iter(snapshot.buckets)
-            .map(|bucket| self.collect::<All>(bucket, wanted.clone(), Arc::clone(&budget)))
+            .map(|bucket| self.runs_of(bucket, asked.clone()))
             .buffered(self.limits.buckets_in_flight_max);
-        let mut series: HashMap<(SourceIndex, Metric), Vec<Sample>> = HashMap::new();
-        while let Some(collected) = buckets.try_next().await? {
-            for (source, metric, all) in collected.table.into_series() {
-                match series.entry((source, metric)) {
-                    Entry::Occupied(mut entry) => entry.get_mut().extend(all.settle().0),
+        let (mut all, mut explain) = (Runs::new(), Explain::default());
+        while let Some((runs, of_bucket)) = buckets.try_next().await? {
+            explain.add(&of_bucket);
+            for (series, run) in runs {
+                match all.entry(series) {
+                    Entry::Occupied(mut entry) => append(entry.get_mut(), &run),
                     Entry::Vacant(entry) => {
-                        entry.insert(all.settle().0);
+                        entry.insert(run);
                     }
                 }
             }
         }
         drop(buckets);
         let catalog = Arc::clone(self.catalog());
-        compute(Work::Sort(series.len()), move || {
-            let named = series.into_iter().filter_map(|((source, metric), samples)| {
-                let source = Arc::clone(&catalog.entry(source)?.source);
-                Some(Series { source, metric, samples })
-            });
-            let mut named: Vec<Series> = named.collect();
-            named.sort_unstable_by(|a, b| (names(&a.source), &a.metric).cmp(&(names(&b.source), &b.metric)));
-            named
-        })
-        .await
+        let answer = compute(Work::Sort(all.len()), move || {
+            let all = all.into_iter().map(|((source, metric), run)| (source, metric, run));
+            let named = named(&catalog, all).into_iter();
+            named.map(|(source, metric, run)| SeriesRun { source, metric, run }).collect()
+        });
+        Ok(Explained { answer: answer.await?, explain })
+    }
+
+    /// As [`Reader::runs`], sample by sample.
+    pub async fn explained_samples(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<Series>>, ReadFailure> {
+        let Explained { answer: runs, explain } = self.runs(selector, range).await?;
+        let samples = runs.iter().map(|series| series.run.len()).sum();
+        let answer = compute(Work::Sort(samples), move || runs.into_iter().map(Series::from).collect());
+        Ok(Explained { answer: answer.await?, explain })
+    }
+
+    /// As [`Reader::explained_samples`], without how it came about.
+    pub async fn samples(&self, selector: &Selector, range: TimeRange) -> Result<Vec<Series>, ReadFailure> {
+        Ok(self.explained_samples(selector, range).await?.answer)
     }
 
     /// Parts of `range`, cut at the bounds of buckets, that may hold samples of `selector`, in the order of time;
@@ -117,6 +151,12 @@ impl<W: Wide> Reader<W> {
             slices.reverse();
         }
         Ok(slices)
+    }
+
+    /// What is to be told of every segment that this process writes, once it is durable and before it is acknowledged;
+    /// `eras` are those that it is written by. Then queries need not look for these segments.
+    pub fn follow(&self, eras: Arc<Eras>) -> Feed {
+        Feed::new(Arc::clone(&self.head), eras)
     }
 
     /// Bytes of segments held for the next query.
@@ -142,27 +182,8 @@ impl<W: Wide> Reader<W> {
         self.snapshots.take(scopes(&eras, selector, range), selector).await
     }
 
-    async fn snapshot_of_marks(&self, selector: &Selector) -> Result<Snapshot, ReadFailure> {
+    pub(super) async fn snapshot_of_marks(&self, selector: &Selector) -> Result<Snapshot, ReadFailure> {
         let eras = self.eras.get(&*self.wide).await?;
         self.snapshots.take_marks(scopes(&eras, selector, TimeRange::ALL), selector).await
     }
-
-    /// What one bucket holds of what is wanted.
-    pub(super) async fn collect<K: Keep + Send + 'static>(
-        &self,
-        bucket: BucketState,
-        wanted: Wanted,
-        budget: Arc<Budget>,
-    ) -> Result<Collected<K>, ReadFailure> {
-        let segments = fetch(&*self.wide, &self.head, &bucket, self.limits.bucket_bytes_max).await?;
-        let bytes = segments.bytes;
-        let (catalog, place) = (Arc::clone(self.catalog()), bucket.place);
-        let job = move || Bucket { place, catalog: &catalog, segments: &segments }.collect(&wanted, &budget);
-        compute(Work::Decode(bytes), job).await?
-    }
-}
-
-/// What sources are ordered by.
-pub(super) fn names(source: &Source) -> impl Ord + '_ {
-    (source.tenant(), source.device(), source.tags())
 }

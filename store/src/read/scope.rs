@@ -8,15 +8,15 @@ use crate::model::{Shard, Source, Tags, TimeRange, Timestamp};
 
 /// A shard of an era, with the buckets from `first` to `last`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Scope {
-    pub(crate) era: Era,
-    pub(crate) shard: Shard,
-    pub(crate) first: Bucket,
-    pub(crate) last: Bucket,
+pub(super) struct Scope {
+    pub(super) era: Era,
+    pub(super) shard: Shard,
+    pub(super) first: Bucket,
+    pub(super) last: Bucket,
 }
 
 /// Everything that may hold samples of `selector` in `range`.
-pub(crate) fn scopes(eras: &Eras, selector: &Selector, range: TimeRange) -> Vec<Scope> {
+pub(super) fn scopes(eras: &Eras, selector: &Selector, range: TimeRange) -> Vec<Scope> {
     let mut scopes = Vec::new();
     for (era, range) in eras.split(range) {
         let (first, last) = (era.bucket(range.start()), era.bucket(just_before(range.end())));

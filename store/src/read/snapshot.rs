@@ -1,6 +1,6 @@
 //! What a query goes by: the marks, then the seals, then the catalog rows that both count. In this order nothing is
 //! missed (I3): a segment is durable only after its mark, a mark only after the rows that it counts, and a mark is
-//! deleted only after a seal that covers it. The mill goes by the same snapshots.
+//! deleted only after a seal that covers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,20 +20,18 @@ use crate::wide::Wide;
 
 /// A (shard, bucket) with a mark or a seal.
 #[derive(Debug, Clone)]
-pub(crate) struct BucketState {
-    pub(crate) era: Era,
-    pub(crate) place: Place,
-    pub(crate) marks: Vec<MarkRow>,
-    pub(crate) seal: Option<Arc<SealRow>>,
-    #[allow(dead_code, reason = "what grinding needs comes with it")]
+pub(super) struct BucketState {
+    pub(super) era: Era,
+    pub(super) place: Place,
+    pub(super) marks: Vec<MarkRow>,
+    pub(super) seal: Option<Arc<SealRow>>,
     /// When its marks were about to be read.
-    pub(crate) taken_at: Instant,
+    pub(super) taken_at: Instant,
 }
 
-#[allow(dead_code, reason = "what grinding needs comes with it")]
 impl BucketState {
     /// How far each writer went, where none of them goes on.
-    pub(crate) fn closed_through(&self) -> Option<BTreeMap<WriterId, Seq>> {
+    pub(super) fn closed_through(&self) -> Option<BTreeMap<WriterId, Seq>> {
         let closed = self.marks.iter().map(|mark| match mark.state {
             MarkState::Open => None,
             MarkState::Closed(through) => Some((mark.writer, through)),
@@ -42,24 +40,21 @@ impl BucketState {
     }
 
     /// The generation whose blocks and frames are in force.
-    pub(crate) fn generation(&self) -> Option<Generation> {
+    pub(super) fn generation(&self) -> Option<Generation> {
         self.seal.as_ref().map(|seal| seal.generation)
     }
 
     /// What the seal covers of `writer`.
-    pub(crate) fn covered(&self, writer: WriterId) -> Covered {
+    pub(super) fn covered(&self, writer: WriterId) -> Covered {
         self.seal.as_ref().and_then(|seal| seal.covered.get(&writer)).copied().unwrap_or_default()
     }
 }
 
 /// Which seals are read along with the marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sealed {
+pub(super) enum Sealed {
     /// All in scope.
     All,
-    #[allow(dead_code, reason = "what grinding needs comes with it")]
-    /// Those of buckets with marks: what is left to grind.
-    OfMarked,
     /// None.
     None,
 }
@@ -74,20 +69,19 @@ pub(super) struct Snapshot {
 
 /// Where snapshots are taken, with the catalog that all of them share.
 #[derive(Debug)]
-pub(crate) struct Snapshots<W> {
+pub(super) struct Snapshots<W> {
     wide: Arc<W>,
     limits: ReadLimits,
     catalogs: Catalogs<W>,
 }
 
-#[allow(dead_code, reason = "what grinding needs comes with it")]
 impl<W: Wide> Snapshots<W> {
-    pub(crate) fn new(wide: Arc<W>, limits: ReadLimits) -> Self {
+    pub(super) fn new(wide: Arc<W>, limits: ReadLimits) -> Self {
         let catalogs = Catalogs::new(Arc::clone(&wide), limits.reads_in_flight_max);
         Self { wide, limits, catalogs }
     }
 
-    pub(crate) fn catalog(&self) -> &Arc<CatalogIndex> {
+    pub(super) fn catalog(&self) -> &Arc<CatalogIndex> {
         self.catalogs.index()
     }
 
@@ -130,7 +124,7 @@ impl<W: Wide> Snapshots<W> {
 
     /// Every bucket in `scopes` with a mark or a seal, in the order of time, then of shard. All sources that they
     /// need are known then.
-    pub(crate) async fn survey(
+    pub(super) async fn survey(
         &self,
         scopes: Vec<Scope>,
         sealed: Sealed,
@@ -150,7 +144,7 @@ impl<W: Wide> Snapshots<W> {
     }
 
     /// One bucket as it is now.
-    pub(crate) async fn bucket(&self, era: Era, place: Place) -> Result<BucketState, ReadFailure> {
+    pub(super) async fn bucket(&self, era: Era, place: Place) -> Result<BucketState, ReadFailure> {
         let scope = Scope { era, shard: place.shard, first: place.bucket, last: place.bucket };
         let found = self.survey(vec![scope], Sealed::All).await?.pop();
         let nothing = || BucketState { era, place, marks: Vec::new(), seal: None, taken_at: Instant::now() };
@@ -158,7 +152,7 @@ impl<W: Wide> Snapshots<W> {
     }
 
     /// The seal of a bucket that is in force now.
-    pub(crate) async fn seal(&self, era: Era, place: Place) -> Result<Option<SealRow>, ReadFailure> {
+    pub(super) async fn seal(&self, era: Era, place: Place) -> Result<Option<SealRow>, ReadFailure> {
         let period = Period::of_seal(place.bucket, era.bucket_width);
         let partition = SealRow::partition(place.shard, period);
         let row = self.wide.get(&SEALS, &partition, &SealRow::key(place.bucket)).await?;

@@ -48,13 +48,9 @@ impl<'a, W: Wide> Surveyor<'a, W> {
         let mut marks = self.marks(scope).await?;
         let parts = match sealed {
             Sealed::None => Vec::new(),
-            Sealed::OfMarked => parts_of(scope.era.bucket_width, marks.keys().copied()),
             Sealed::All => self.parts(scope).await?,
         };
         let mut seals = self.seals(scope, parts).await?;
-        if sealed != Sealed::All {
-            seals.retain(|bucket, _| marks.contains_key(bucket));
-        }
         let buckets: BTreeSet<Bucket> = marks.keys().chain(seals.keys()).copied().collect();
         let state = |bucket: Bucket| BucketState {
             era: scope.era,
@@ -143,17 +139,4 @@ fn periods(first: Bucket, last: Bucket, width: BucketWidth) -> impl Iterator<Ite
         Some(period.next_of_seals(width))
     })
     .take_while(move |period| *period <= end)
-}
-
-/// Where the seals of ascending `buckets` are.
-fn parts_of(width: BucketWidth, buckets: impl Iterator<Item = Bucket>) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    for bucket in buckets {
-        let period = Period::of_seal(bucket, width);
-        match parts.last_mut().filter(|part| part.period == period) {
-            Some(part) => part.last = bucket,
-            None => parts.push(Part { period, first: bucket, last: bucket }),
-        }
-    }
-    parts
 }

@@ -104,7 +104,7 @@ async fn a_query_that_passes_a_limit_says_which() {
     let (passed, reader) = samples(ReadLimits { samples_max: 1_500, ..limits }).await;
     assert_eq!(passed, Some((Excess::Samples, 1_500)));
     assert_eq!(reader.samples(&of("a"), range(0, 99)).await.unwrap().len(), 1, "one device is within it");
-    assert_eq!(reader.latest(&all()).await.unwrap().len(), 2, "what is not kept does not count");
+    assert_eq!(reader.latest(&all()).await.unwrap().answer.len(), 2, "what is not kept does not count");
     assert_eq!(samples(ReadLimits { bytes_max: 1_500, ..limits }).await.0, Some((Excess::Bytes, 1_500)));
     assert_eq!(samples(ReadLimits { marks_max: 0, ..limits }).await.0, Some((Excess::Marks, 0)));
     let bucket = ReadLimits { bucket_bytes_max: 99, ..limits };
@@ -127,7 +127,9 @@ async fn the_latest_samples_are_looked_for_only_so_far_back() {
     let limits = ReadLimits::default();
     let found = |limits| {
         let reader = reader(&wide, limits);
-        async move { reader.latest(&all()).await.unwrap().iter().map(|l| l.sample.time).collect::<Vec<_>>() }
+        async move {
+            reader.latest(&all()).await.unwrap().answer.iter().map(|l| l.sample.time).collect::<Vec<_>>()
+        }
     };
     let last_of_a = Timestamp::from_millis((3 * 36_000 - 1) * 100).unwrap();
     assert_eq!(found(limits).await, [last_of_a, seconds(30 * 3600)]);
@@ -203,6 +205,8 @@ fn futures_may_move_between_threads<W: Wide>(reader: &Reader<W>, selector: &Sele
     fn assert_send(_: impl Send) {}
     assert_send(reader.samples(selector, TimeRange::ALL));
     assert_send(reader.latest(selector));
+    assert_send(reader.runs(selector, TimeRange::ALL));
+    assert_send(reader.folds(selector, &[], crate::rollup::Fields::ALL));
     assert_send(reader.sources(selector));
     assert_send(reader.slices(selector, TimeRange::ALL, Order::Ascending));
 }

@@ -7,6 +7,8 @@
     reason = "a test that meets the unexpected shall fail"
 )]
 
+mod folds;
+mod ground;
 mod model;
 mod order;
 mod random;
@@ -30,7 +32,7 @@ use world::World;
 const RUNS: u64 = 150;
 
 /// A query whose store fails now and then is asked again.
-async fn insist<T>(mut ask: impl AsyncFnMut() -> Result<T, ReadFailure>) -> T {
+pub(crate) async fn insist<T>(mut ask: impl AsyncFnMut() -> Result<T, ReadFailure>) -> T {
     loop {
         match ask().await {
             Ok(answer) => return answer,
@@ -48,7 +50,7 @@ async fn read_while_written(mut world: World, writers: Vec<JoinHandle<()>>) -> W
         let mistakes = world.model.lock().unwrap().mistakes(&acked, &answer, &selector, range);
         assert_eq!(mistakes, Vec::<String>::new());
         let acked = world.model.lock().unwrap().acked();
-        let latest = insist(async || reader.latest(&selector).await).await;
+        let latest = insist(async || reader.latest(&selector).await).await.answer;
         let mistakes = world.model.lock().unwrap().latest_mistakes(&acked, &latest, &selector);
         assert_eq!(mistakes, Vec::<String>::new());
         tokio::time::sleep(Duration::from_millis(world.random.below(50))).await;
@@ -59,18 +61,21 @@ async fn read_while_written(mut world: World, writers: Vec<JoinHandle<()>>) -> W
     world
 }
 
-async fn check_at_rest<W: Wide>(world: &mut World, reader: &Reader<W>) {
+pub(crate) async fn check_at_rest<W: Wide>(world: &mut World, reader: &Reader<W>) {
     let fold = world.model.lock().unwrap().acked();
     for _ in 0..4 {
         let (selector, range) = world.query();
         let answer = insist(async || reader.samples(&selector, range).await).await;
         assert_eq!(named(&answer), expected(&fold, &selector, range));
-        let latest = insist(async || reader.latest(&selector).await).await;
+        let latest = insist(async || reader.latest(&selector).await).await.answer;
         let mut all = expected(&fold, &selector, TimeRange::ALL);
         for (_, samples) in &mut all {
             samples.drain(..samples.len() - 1);
         }
         assert_eq!(named_latest(&latest), all);
+        let (cuts, fields) = folds::question(&mut world.random);
+        let folds = insist(async || reader.folds(&selector, &cuts, fields).await).await;
+        folds::check(&folds.answer, &folds::expected(&fold, &selector, &cuts), fields);
         check_slices(reader, &selector, range, &answer).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidemill_store::layout::tables::ERAS;
 use tidemill_store::layout::{BucketWidth, Era, EraRow, Eras, ShardCount, install_eras, load_eras};
 use tidemill_store::model::{Device, Metric, Tenant, TimeRange};
-use tidemill_store::read::{ReadLimits, Reader, Selector};
+use tidemill_store::read::{ReadLimits, Reader, Selector, Told};
 use tidemill_store::wide::{Expected, FaultRates, Faults, Faulty, Memory, Wide};
 
 use crate::model::Model;
@@ -48,6 +48,12 @@ impl World {
     pub(crate) fn writer(&mut self) -> Writer<Store> {
         let (store, model) = (Arc::clone(&self.store), Arc::clone(&self.model));
         Writer::new(self.random.next(), store, Arc::clone(&self.eras), model)
+    }
+
+    /// A writer in the process of `reader`.
+    pub(crate) fn told_writer<W: Wide>(&mut self, reader: &Reader<W>) -> Writer<Told<Store>> {
+        let told = Arc::new(Told::new(Arc::clone(&self.store), reader.follow(Arc::clone(&self.eras))));
+        Writer::new(self.random.next(), told, Arc::clone(&self.eras), Arc::clone(&self.model))
     }
 
     pub(crate) fn reader(&mut self) -> Reader<Store> {

@@ -26,9 +26,26 @@ pub(crate) struct Writer<W> {
     executor: Executor<W>,
     appenders: BTreeMap<Shard, ShardAppender>,
     model: Arc<Mutex<Model>>,
-    wall: i64,
+    wall: Wall,
     plans: u64,
     received: BTreeMap<Shard, Timestamp>,
+}
+
+/// A wall clock.
+pub(crate) enum Wall {
+    /// In seconds; forwards and backwards.
+    Jumping(i64),
+    /// That of the whole world, which passes as tokio's time does.
+    True(Instant),
+}
+
+impl Wall {
+    pub(crate) fn now(&self) -> Timestamp {
+        match self {
+            Self::Jumping(wall) => seconds(*wall),
+            Self::True(start) => seconds(1_000_000).saturating_add(start.elapsed()),
+        }
+    }
 }
 
 /// One point as drawn: whose, when, and its values by metric.
@@ -49,24 +66,35 @@ impl<W: Wide> Writer<W> {
             executor: Executor::new(wide, RetryPolicy::default(), metrics),
             appenders: BTreeMap::new(),
             model,
-            wall: 1_000_000,
+            wall: Wall::Jumping(1_000_000),
             plans: 0,
             received: BTreeMap::new(),
         }
     }
 
+    /// The same with a clock that is right.
+    pub(crate) fn with_true_clock(mut self, start: Instant) -> Self {
+        self.wall = Wall::True(start);
+        self
+    }
+
     /// Some batches, with whatever happens between them.
     pub(crate) async fn run(mut self, batches: u64) {
         for _ in 0..batches {
-            self.wall += i64::try_from(self.random.below(5)).unwrap() - 1;
+            let mut pause = 20;
+            if let Wall::Jumping(wall) = &mut self.wall {
+                *wall += i64::try_from(self.random.below(5)).unwrap() - 1;
+            } else {
+                pause = 400;
+            }
             self.send().await;
-            if self.random.one_in(5) {
+            if self.random.one_in(5) && matches!(self.wall, Wall::Jumping(_)) {
                 tokio::time::advance(Duration::from_mins(self.random.below(70))).await;
             }
             if self.random.one_in(4) {
                 self.close().await;
             }
-            tokio::time::sleep(Duration::from_millis(self.random.below(20))).await;
+            tokio::time::sleep(Duration::from_millis(self.random.below(pause))).await;
         }
     }
 
@@ -83,7 +111,7 @@ impl<W: Wide> Writer<W> {
 
     async fn send_to(&mut self, shard: Shard, drawn: &[Drawn]) {
         let batches: Vec<Points> = drawn.chunks(2).map(points).collect();
-        let received_at = seconds(self.wall);
+        let received_at = self.wall.now();
         let sent = self.note(shard, drawn, received_at);
         let now = Instant::now().into_std();
         let plan = self.appender(shard).plan(&batches, received_at, now);
@@ -93,7 +121,7 @@ impl<W: Wide> Writer<W> {
     }
 
     async fn close(&mut self) {
-        let (received_at, now) = (seconds(self.wall), Instant::now().into_std());
+        let (received_at, now) = (self.wall.now(), Instant::now().into_std());
         for received in self.received.values_mut() {
             *received = received_at.max(*received);
         }
@@ -163,20 +191,32 @@ impl<W: Wide> Writer<W> {
             vec![]
         };
         let source = Arc::new(Source::new(tenant, device, Tags::new(tags).unwrap()));
-        let time = seconds(random.pick(&TIMES));
+        let time = seconds(if random.one_in(2) {
+            random.pick(&TIMES)
+        } else {
+            3600 + i64::try_from(random.below(90)).unwrap()
+        });
         let values = (0..=random.below(2))
             .map(|_| {
-                let metric = Metric::new(random.pick(&["x", "y", "z"])).unwrap();
-                let value = match random.below(5) {
-                    0 => Value::F64(f64::NAN),
-                    1 => Value::Bool(random.one_in(2)),
-                    2 => Value::Text("s".into()),
-                    _ => Value::I64(i64::try_from(random.below(1_000_000)).unwrap()),
-                };
-                (metric, value)
+                let name = random.pick(&["x", "y", "z"]);
+                (Metric::new(name).unwrap(), value(name, random))
             })
             .collect();
         Drawn { source, time, values }
+    }
+}
+
+/// Integers of `x`, doubles of `y`, anything of `z`.
+fn value(metric: &str, random: &mut Random) -> Value {
+    let number = i64::try_from(random.below(1_000_000)).unwrap();
+    let double = || f64::from(u32::try_from(number).unwrap()) / 128.0;
+    match (metric, random.below(5)) {
+        ("x", _) => Value::I64(number),
+        ("y" | "z", 0) => Value::F64(f64::NAN),
+        ("y", _) => Value::F64(double()),
+        (_, 1) => Value::Bool(random.one_in(2)),
+        (_, 2) => Value::Text("s".into()),
+        (_, _) => Value::I64(number),
     }
 }
 

@@ -114,7 +114,7 @@ impl From<Problem> for Failure {
         let kind = match problem.kind() {
             ProblemKind::QueryTimeout | ProblemKind::RequestTimeout => ErrorType::Timeout,
             ProblemKind::Overloaded | ProblemKind::StoreUnavailable => ErrorType::Unavailable,
-            ProblemKind::TooLarge => ErrorType::Execution,
+            ProblemKind::TooLarge | ProblemKind::Expired => ErrorType::Execution,
             ProblemKind::Internal => ErrorType::Internal,
             ProblemKind::NotFound => ErrorType::NotFound,
             ProblemKind::InvalidRequest

@@ -222,7 +222,7 @@ fn number(value: &Value) -> Option<f64> {
 impl From<QueryError> for SourceError {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::TooLarge { why, .. } => Self::TooMuch(why),
+            QueryError::TooLarge { why, .. } | QueryError::Expired(why) => Self::TooMuch(why),
             QueryError::Unavailable(why) => Self::Unavailable(why),
             QueryError::Broken(why) => Self::Broken(why),
         }
