@@ -1,23 +1,28 @@
 //! What a message costs between its decoded points and its answer, on the store in memory: planning (segments
-//! encoded), and reading back cold, warm, one device of many, and the latest of all.
+//! encoded), and reading back cold, warm, one device of many, and the latest of all. Then what a ground day answers
+//! in: with the feature `lsm` on the embedded store, else in memory.
 //!
-//! Prints a table; judges nothing. `cargo bench -p tidemill-store --bench append_and_read`.
+//! Prints a table; judges nothing. `cargo bench -p tidemill-store --features lsm --bench append_and_read`.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::indexing_slicing,
     reason = "a benchmark prints, and fails when it cannot go on"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_store::append::{AppendLimits, AppendMetrics, Executor, RetryPolicy, ShardAppender};
-use tidemill_store::layout::{BucketWidth, Eras, ShardCount, install_eras};
+use tidemill_store::layout::{BucketWidth, Eras, Place, ShardCount, install_eras};
+use tidemill_store::mill::{Mill, MillMetrics, MillOptions};
 use tidemill_store::model::{
-    Device, Metric, Points, Shard, Source, Tags, Tenant, TimeRange, Timestamp, Value, WriterId,
+    Clock, Device, Metric, Points, Shard, Source, Tags, Tenant, TimeRange, Timestamp, Value, WriterId,
 };
 use tidemill_store::read::{ReadLimits, Reader, Selector};
-use tidemill_store::wide::Memory;
+use tidemill_store::rollup::Fields;
+use tidemill_store::wide::{Memory, Wide};
 use tokio::time::Instant;
 
 const DEVICES: usize = 2_000;
@@ -137,6 +142,124 @@ async fn run() {
     timed("sources, warm", DEVICES, reader.sources(&all)).await.unwrap();
 }
 
+/// Devices of the ground day, and the seconds between their messages.
+const FLEET: usize = 4_000;
+const FLEET_STEP: u64 = 60;
+const SHARDS: u64 = 8;
+
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        Timestamp::EPOCH.saturating_add(Duration::from_hours(36))
+    }
+}
+
+/// A day of the fleet, message by message of 1,000 at once, and the first seconds of the next.
+async fn fill<W: Wide>(wide: &Arc<W>, eras: &Arc<Eras>) {
+    let metrics = AppendMetrics::register(&prometheus::Registry::new()).unwrap();
+    let executor = Executor::new(Arc::clone(wide), RetryPolicy::default(), metrics);
+    let names = METRICS.map(|name| Metric::new(name).unwrap());
+    let device = |n| Device::new(&format!("device-{n:06}")).unwrap();
+    let source = |n| Arc::new(Source::new(Tenant::new("default").unwrap(), device(n), Tags::default()));
+    let mut by_shard: BTreeMap<Shard, Vec<Arc<Source>>> = BTreeMap::new();
+    for source in (0..FLEET).map(source) {
+        by_shard.entry(eras.place(&source, Timestamp::EPOCH).shard).or_default().push(source);
+    }
+    for (shard, sources) in by_shard {
+        let limits = AppendLimits::default();
+        let mut appender = ShardAppender::new(shard, WriterId::from_random(2), Arc::clone(eras), limits);
+        for round in 0..=86_400 / FLEET_STEP {
+            let mut points = Points::default();
+            let metrics = names.clone().map(|name| points.metric(name));
+            for (n, source) in sources.iter().enumerate() {
+                let source = points.source(source);
+                let wave = f64::from(u32::try_from(round * 7 % 1000).unwrap()) / 10.0;
+                for (metric, base) in metrics.iter().take(4).zip([0.0, 40.0, 1000.0, 3.0]) {
+                    points
+                        .value(*metric, Value::F64(base + wave + f64::from(u32::try_from(n % 10).unwrap())));
+                }
+                points.value(metrics[4], Value::I64(i64::try_from(round % 3).unwrap()));
+                let late = Duration::from_secs(round * FLEET_STEP);
+                points.finish_point(source, Timestamp::EPOCH.saturating_add(late));
+            }
+            let mut plan = appender.plan([&points], Timestamp::EPOCH, Instant::now().into_std());
+            executor.execute(&mut plan).await.unwrap();
+        }
+    }
+}
+
+/// The best of some runs: others use the machine, too.
+async fn best<T, F: Future<Output = T>>(name: &str, mut ask: impl FnMut() -> F) {
+    let mut best = Duration::MAX;
+    for _ in 0..7 {
+        let start = Instant::now();
+        ask().await;
+        best = best.min(start.elapsed());
+    }
+    println!("{name:<64} {:>9.3} ms", best.as_secs_f64() * 1e3);
+}
+
+async fn ground<W: Wide>(wide: Arc<W>) {
+    let width = BucketWidth::new(Duration::from_hours(24)).unwrap();
+    let eras = Arc::new(install_eras(&*wide, ShardCount::new(SHARDS).unwrap(), width).await.unwrap());
+    fill(&wide, &eras).await;
+    let unground = Arc::new(Reader::new(Arc::clone(&wide), ReadLimits::default()));
+    ask(&unground, "segments").await;
+    let metrics = MillMetrics::register(&prometheus::Registry::new()).unwrap();
+    let options = MillOptions { cpu_share: 1.0, ..MillOptions::default() };
+    let mill = Mill::new(Arc::clone(&wide), Arc::clone(&eras), "m".into(), options, Arc::new(Noon), metrics);
+    let bucket = eras.at(Timestamp::EPOCH).bucket(Timestamp::EPOCH);
+    let start = Instant::now();
+    for shard in (0..u16::try_from(SHARDS).unwrap()).map(Shard::new) {
+        mill.grind_bucket(Place { shard, bucket }).await.unwrap();
+    }
+    println!("{:<64} {:>9.3} ms", "grinding", start.elapsed().as_secs_f64() * 1e3);
+    ask(&Reader::new(wide, ReadLimits::default()), "ground").await;
+}
+
+async fn ask<W: Wide>(reader: &Reader<W>, what: &str) {
+    let device = |n: usize| Device::new(&format!("device-{n:06}")).unwrap();
+    let select = |devices: std::ops::Range<usize>, metrics: &[&str]| Selector {
+        tenant: Some(Tenant::new("default").unwrap()),
+        devices: devices.map(device).collect(),
+        metrics: metrics.iter().map(|name| Metric::new(name).unwrap()).collect(),
+    };
+    let hours: Vec<Timestamp> =
+        (0..=24).map(|hour| Timestamp::EPOCH.saturating_add(Duration::from_hours(hour))).collect();
+    let fields = Fields::SUM | Fields::MIN_MAX;
+    let (thousand, all) = (select(0..1_000, &["temperature"]), select(0..1_000, &[]));
+    let (one, fleet) = (select(777..778, &["temperature"]), Selector::default());
+    let name = |question: &str| format!("{what}: {question}");
+    best(&name("24 h x 1,000 devices x 1 h, one metric"), || reader.folds(&thousand, &hours, fields)).await;
+    best(&name("24 h x 1,000 devices x 1 h, five metrics"), || reader.folds(&all, &hours, fields)).await;
+    best(&name("one device, one hour, folded"), || reader.folds(&one, &hours[3..5], fields)).await;
+    let hour = TimeRange::new(hours[3], hours[4]).unwrap();
+    best(&name("one device, one hour, samples"), || reader.runs(&one, hour)).await;
+    best(&name("latest of 4,000 devices, five metrics"), || reader.latest(&fleet)).await;
+    let one = select(777..778, &["temperature"]);
+    best(&name("latest of one device, one metric"), || reader.latest(&one)).await;
+}
+
+#[cfg(feature = "lsm")]
+async fn ground_day() {
+    use tidemill_store::wide::lsm::{Lsm, LsmOptions};
+    let directory = tempfile::tempdir().unwrap();
+    let options = LsmOptions::new(directory.path().join("store"));
+    let tables = &tidemill_store::layout::tables::ALL;
+    let store = Arc::new(Lsm::open(options, tables, &prometheus::Registry::new()).unwrap());
+    ground(Arc::clone(&store)).await;
+    store.close().await.unwrap();
+}
+
+#[cfg(not(feature = "lsm"))]
+async fn ground_day() {
+    ground(Arc::new(Memory::new())).await;
+}
+
 fn main() {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run());
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        run().await;
+        ground_day().await;
+    });
 }

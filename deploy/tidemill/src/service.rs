@@ -19,7 +19,7 @@ use tidemill_ingest::source::listener::{AllowAll, Listener, ListenerMetrics, Lis
 use tidemill_ingest::source::mqtt::{MqttMetrics, MqttReport, MqttSource};
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::layout::{Eras, install_eras};
-use tidemill_store::read::Reader;
+use tidemill_store::read::{Reader, Told};
 use tidemill_store::wide::{Retrying, Wide};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -115,7 +115,9 @@ impl<W: Wide> Service<W> {
         let reader = Arc::new(Reader::new(Arc::new(patient), config.reads()));
         let serve_http = Http::bind(Arc::clone(&reader), config, roles, &registry, &health).await?;
         let ingest = if roles.contains(&Role::Ingest) {
-            Some(Ingest::start(Arc::clone(&wide), eras, config, &registry).await?)
+            // Queries of this process are told of every segment, so that they need not look for it.
+            let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
+            Some(Ingest::start(told, eras, config, &registry).await?)
         } else {
             None
         };

@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected shall fail"
 )]
 
+mod expired;
 mod folds;
 mod ground;
 mod model;
