@@ -76,6 +76,12 @@ impl TimeWindow {
         self.received_at
     }
 
+    /// The same, without what is at `end` or later.
+    #[must_use]
+    pub fn until(self, end: Timestamp) -> Self {
+        Self { latest: self.latest.min(end.saturating_sub(Duration::from_nanos(1))), ..self }
+    }
+
     /// Whether an event at `event` is taken as it is.
     pub fn check(&self, event: Timestamp) -> Result<(), OutOfWindow> {
         let bound = if event < self.earliest {
@@ -136,6 +142,9 @@ mod tests {
         assert_eq!(window.check(at(1010)), Ok(()));
         let before = window.check(Timestamp::from_nanos(at(900).nanos() - 1).unwrap()).unwrap_err();
         assert_eq!(before.bound.label(), "too_old");
+        let known = window.until(at(1005));
+        assert!(known.check(at(1004)).is_ok() && known.check(at(1005)).is_err());
+        assert_eq!(window.until(at(2000)), window);
         let after = window.check(Timestamp::from_nanos(at(1010).nanos() + 1).unwrap()).unwrap_err();
         assert_eq!(after.bound.label(), "in_the_future");
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidemill_store::append::{AppendError, Executor, Refusal, RefusalReason, ShardAppender, WritePlan};
 use tidemill_store::catalog::CatalogFull;
-use tidemill_store::layout::RejectKind;
+use tidemill_store::layout::{EraWatch, RejectKind};
 use tidemill_store::model::{Clock, Shard};
 use tidemill_store::wide::Wide;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +33,7 @@ const STALL: Duration = Duration::from_secs(10);
 pub(super) struct Batcher<W> {
     pub(super) shard: Shard,
     pub(super) appender: ShardAppender,
+    pub(super) eras: Arc<EraWatch>,
     pub(super) executor: Executor<W>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: IngestMetrics,
@@ -65,6 +66,8 @@ impl<W: Wide> Batcher<W> {
     async fn write(&mut self, mut batch: Batch) -> Result<(), PipelineFailure> {
         self.metrics.unqueued(batch.messages.len(), batch.bytes);
         self.metrics.planned(batch.messages.len(), batch.points.samples());
+        // At least as new as those by which the batch was sorted.
+        self.appender.set_eras(self.eras.current().eras);
         let plan = self.appender.plan([&batch.points], self.clock.now(), Instant::now().into_std());
         self.keep_refused(plan.refusals(), &batch)?;
         self.execute(plan).await?;

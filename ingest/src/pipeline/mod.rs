@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill_store::append::{AppendError, AppendMetrics, Executor, ShardAppender};
-use tidemill_store::layout::Eras;
+use tidemill_store::layout::{EraWatch, Eras, ShardCount};
 use tidemill_store::model::{Clock, Shard, WriterId};
 use tidemill_store::wide::{Wide, WriteError};
 use tokio::sync::mpsc;
@@ -38,7 +38,7 @@ use budget::Budget;
 pub use intake::PipelineIntake;
 use queue::ShardQueue;
 use reject_writer::RejectWriter;
-use shared::{Shared, StartShard, Tasks};
+use shared::{Shared, StartShard, Tasks, stopped};
 
 use crate::config::{IngestConfig, IngestConfigError};
 use crate::decode::NamePool;
@@ -78,7 +78,7 @@ pub enum PipelineFailure {
 pub struct PipelineParts<W> {
     /// The store.
     pub wide: Arc<W>,
-    /// How it is cut into shards and buckets.
+    /// How it is cut into shards and buckets, as read just now. They are read again for as long as the pipeline runs.
     pub eras: Arc<Eras>,
     /// This process's identity: fresh for every start.
     pub writer: WriterId,
@@ -124,6 +124,18 @@ impl Pipeline {
             }
             .run(),
         );
+        let eras = Arc::new(EraWatch::new(eras, clock.now()));
+        tasks.spawn("eras", {
+            let (eras, clock, wide) = (Arc::clone(&eras), Arc::clone(&clock), Arc::clone(&wide));
+            let stop = tasks.stop.subscribe();
+            async move {
+                tokio::select! {
+                    biased;
+                    () = stopped(stop) => Ok(()),
+                    () = eras.keep(&*wide, &*clock) => Ok(()),
+                }
+            }
+        });
         let executor = Executor::new(wide, config.retry, append_metrics);
         let start_shard: StartShard = {
             let (clock, metrics, rejects) = (Arc::clone(&clock), metrics.clone(), rejects.clone());
@@ -132,7 +144,8 @@ impl Pipeline {
                 let (queue, taker) = ShardQueue::new(batch);
                 let batcher = Batcher {
                     shard,
-                    appender: ShardAppender::new(shard, writer, Arc::clone(&eras), append),
+                    appender: ShardAppender::new(shard, writer, eras.current().eras, append),
+                    eras: Arc::clone(&eras),
                     executor: executor.clone(),
                     clock: Arc::clone(&clock),
                     metrics: metrics.clone(),
@@ -145,7 +158,8 @@ impl Pipeline {
                 queue
             })
         };
-        let shards = (0..eras.shards_max()).map(|_| OnceLock::new()).collect();
+        // Later eras may have more shards than these.
+        let shards = (0..ShardCount::MAX).map(|_| OnceLock::new()).collect();
         let templates = Arc::new(config.templates.clone());
         let names = Arc::new(NamePool::new(config.memory.metrics_max));
         let shared = Shared {

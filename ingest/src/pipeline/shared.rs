@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tidemill_store::layout::Eras;
+use tidemill_store::layout::EraWatch;
 use tidemill_store::model::{Clock, Shard};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) tasks: Arc<Tasks>,
     pub(super) config: IngestConfig,
     pub(super) templates: Arc<TopicTemplates>,
-    pub(super) eras: Arc<Eras>,
+    pub(super) eras: Arc<EraWatch>,
     pub(super) names: Arc<NamePool>,
     pub(super) shards: Vec<OnceLock<Arc<ShardQueue>>>,
     pub(super) start_shard: StartShard,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tidemill_store::layout::{Eras, RejectKind};
+use tidemill_store::layout::{EraWatch, Eras, RejectKind};
 use tidemill_store::model::{Shard, Source, Timestamp};
 
 use super::group::Group;
@@ -23,6 +23,8 @@ use crate::topic::TopicTemplates;
 /// Sorts the messages of one connection.
 #[derive(Debug)]
 pub(super) struct Sorter {
+    watch: Arc<EraWatch>,
+    /// As of the current group.
     eras: Arc<Eras>,
     times: TimePolicy,
     metrics_max: usize,
@@ -58,11 +60,12 @@ impl Sorter {
     pub(super) fn new(
         config: &IngestConfig,
         templates: Arc<TopicTemplates>,
-        eras: Arc<Eras>,
+        watch: Arc<EraWatch>,
         pool: Arc<NamePool>,
     ) -> Self {
         Self {
-            eras,
+            eras: watch.current().eras,
+            watch,
             times: config.times,
             metrics_max: config.memory.metrics_max,
             routes: Routes::new(templates, config.memory.topics_max),
@@ -73,14 +76,17 @@ impl Sorter {
         }
     }
 
-    /// Forgets what has grown too much, and gives the window of time for messages received at `now`.
+    /// Forgets what has grown too much, and gives the window of time for messages received at `now`: what lies beyond
+    /// the eras that are known cannot be placed.
     pub(super) fn begin(&mut self, now: Timestamp) -> TimeWindow {
         self.routes.trim();
         if self.decoder.names().len() > self.metrics_max {
             self.decoder.forget_names();
             self.entered.clear();
         }
-        self.times.window(now)
+        let known = self.watch.current();
+        self.eras = known.eras;
+        self.times.window(now).until(known.complete_until)
     }
 
     /// Decodes a message and checks all of it. Gives how many samples it has; [`Sorter::lay_out`] takes them.
@@ -92,14 +98,13 @@ impl Sorter {
         let samples = self.message.samples();
         self.sources.clear();
         for point in self.message.points() {
-            if let Some(time) = point.time {
-                window.check(time).map_err(|outside| Refused {
-                    kind: RejectKind::Quarantine,
-                    reason: outside.bound.label(),
-                    detail: outside.to_string(),
-                    samples,
-                })?;
-            }
+            let time = point.time.unwrap_or(window.received_at());
+            window.check(time).map_err(|outside| Refused {
+                kind: RejectKind::Quarantine,
+                reason: outside.bound.label(),
+                detail: outside.to_string(),
+                samples,
+            })?;
             let source = self.routes.source(route, point.tags);
             self.sources.push(source.map_err(|error| Refused::dead("tags", &error, samples))?);
         }

@@ -34,13 +34,17 @@ pub enum ErasError {
     /// An era starts inside of a bucket.
     #[error("the era from {0:?} on does not start on a bucket boundary of both eras")]
     Boundary(Timestamp),
+    /// Eras are not what they were.
+    #[error("the era from {0:?} on has changed, though points were placed by it")]
+    Changed(Timestamp),
     /// Two eras start at one time, or out of order.
     #[error("the era from {0:?} on does not start after the one before it")]
     Order(Timestamp),
 }
 
 impl ShardCount {
-    const MAX: u16 = 4096;
+    /// The most shards of any era.
+    pub const MAX: u16 = 4096;
 
     /// From a number.
     pub fn new(count: u64) -> Result<Self, ErasError> {
@@ -75,6 +79,19 @@ impl BucketWidth {
             return Err(ErasError::BucketWidth(width));
         }
         Ok(Self(nanos))
+    }
+
+    /// The first moment from `time` on that is a boundary of buckets of both widths; `None` where there is none in
+    /// whole milliseconds before [`Timestamp::MAX`].
+    pub fn common_boundary(self, other: Self, time: Timestamp) -> Option<Timestamp> {
+        let (mut divisor, mut rest) = (self.0, other.0);
+        while rest != 0 {
+            (divisor, rest) = (rest, divisor % rest);
+        }
+        let both = (self.0 / divisor).checked_mul(other.0)?;
+        let before = time.nanos().div_euclid(both).checked_mul(both)?;
+        let at = if before == time.nanos() { before } else { before.checked_add(both)? };
+        Timestamp::from_nanos(at).ok()
     }
 
     /// The width.
@@ -186,6 +203,33 @@ impl Eras {
         Ok(Self(eras))
     }
 
+    /// The eras that are in force of those in `stored`, which must be in order. One that does not start on a boundary
+    /// of the one in force before it and of its own is not: two that were added at the same time may each fit behind
+    /// what was there and not together, and then all who read them must take the same.
+    pub fn in_force(stored: impl IntoIterator<Item = Era>) -> Result<Self, ErasError> {
+        let mut eras: Vec<Era> = Vec::new();
+        for era in stored {
+            let fits = |before: &Era| {
+                let boundary = before.bucket_width.common_boundary(era.bucket_width, era.starts_at);
+                era.starts_at > before.starts_at && boundary == Some(era.starts_at)
+            };
+            if eras.last().is_none_or(fits) {
+                eras.push(era);
+            }
+        }
+        Self::new(eras)
+    }
+
+    /// The first era that starts before `until` and in which `later` differs from these.
+    pub fn contradicted_by(&self, later: &Self, until: Timestamp) -> Option<Era> {
+        let before =
+            |eras: &Self| eras.0.iter().filter(|era| era.starts_at < until).copied().collect::<Vec<_>>();
+        let (known, told) = (before(self), before(later));
+        let differs = known.iter().zip(&told).find(|(known, told)| known != told).map(|(_, told)| *told);
+        let (shorter, longer) = if known.len() < told.len() { (known, told) } else { (told, known) };
+        differs.or_else(|| longer.get(shorter.len()).copied())
+    }
+
     /// One era for all time.
     pub fn single(shards: ShardCount, bucket_width: BucketWidth) -> Self {
         Self(vec![Era { starts_at: Timestamp::MIN, shards, bucket_width }])
@@ -271,6 +315,33 @@ mod tests {
         assert!(Eras::new(vec![first, second(at(3_600_000_000_000))]).is_ok());
         assert!(matches!(Eras::new(vec![first, second(at(60_000_000_000))]), Err(ErasError::Boundary(_))));
         assert!(matches!(Eras::new(vec![second(at(0))]), Err(ErasError::First(_))));
+    }
+
+    #[test]
+    fn widths_share_the_boundaries_of_their_least_common_multiple() {
+        let (six, ten) =
+            (BucketWidth::new(Duration::from_mins(6)), BucketWidth::new(Duration::from_mins(10)));
+        let (six, ten) = (six.unwrap(), ten.unwrap());
+        let minutes = |minutes: i64| at(minutes * 60_000_000_000);
+        assert_eq!(six.common_boundary(ten, minutes(1)), Some(minutes(30)));
+        assert_eq!(six.common_boundary(ten, minutes(60)), Some(minutes(60)));
+        assert_eq!(ten.common_boundary(six, minutes(-1)), Some(minutes(0)));
+        let odd = |seconds| BucketWidth::new(Duration::from_secs(seconds)).unwrap();
+        assert_eq!(odd(34_559_999).common_boundary(odd(34_559_998), minutes(1)), None);
+    }
+
+    #[test]
+    fn an_era_that_changed_is_found_and_one_that_came_is_not() {
+        let shards = ShardCount::new(4).unwrap();
+        let first = Era { starts_at: Timestamp::MIN, shards, bucket_width: minute() };
+        let from = |nanos| Era { starts_at: at(nanos), ..first };
+        let eras = |eras: &[Era]| Eras::new(eras.to_vec()).unwrap();
+        let (one, hour) = (eras(&[first]), 3_600_000_000_000);
+        let two = eras(&[first, from(hour)]);
+        assert_eq!(one.contradicted_by(&two, at(hour)), None);
+        assert_eq!(one.contradicted_by(&two, at(hour + 1)), Some(from(hour)));
+        assert_eq!(two.contradicted_by(&one, at(hour + 1)), Some(from(hour)));
+        assert_eq!(two.contradicted_by(&one, at(hour)), None, "what has not begun may still go");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub async fn load_eras<W: Wide>(wide: &W) -> Result<Eras, ErasFailure> {
         }
         match page.next {
             Some(next) => from = Some(next),
-            None => return Ok(Eras::new(eras)?),
+            None => return Ok(Eras::in_force(eras)?),
         }
     }
 }

@@ -5,6 +5,9 @@
 
 mod announce;
 mod era;
+mod era_add;
+mod era_suggest;
+mod era_watch;
 mod eras_log;
 mod period;
 mod retention;
@@ -13,6 +16,9 @@ pub mod tables;
 
 pub use announce::{Announced, load_periods, load_writers};
 pub use era::{Bucket, BucketWidth, Era, Eras, ErasError, Place, ShardCount};
+pub use era_add::{ANNOUNCED_AHEAD, AddEraError, CLOCK_SKEW_MAX, add_era};
+pub use era_suggest::{Measured, Suggestion, suggest_era};
+pub use era_watch::{EraWatch, KnownEras};
 pub use eras_log::{ErasFailure, install_eras, load_eras};
 pub use period::{Period, Resolution, ResolutionError};
 pub use retention::RetentionTimes;
