@@ -2,13 +2,15 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use prometheus::Registry;
 use tempfile::TempDir;
+use tidemill_store::model::{Clock, Timestamp};
 use tidemill_store::wide::cql::{self, Cql, CqlOptions, schema};
 use tidemill_store::wide::lsm::{Lsm, LsmOptions};
-use tidemill_store::wide::{Memory, Wide};
+use tidemill_store::wide::{Expiry, Memory, Wide};
 use tidemill_tests::cassandra::{self, Keyspace};
 use tidemill_tests::process::scratch_directory;
 use tidemill_tests::real::Requirement;
@@ -28,6 +30,24 @@ pub(crate) trait Backend: 'static {
 
     /// A store in which nobody else uses the partitions of this case.
     fn open() -> impl Future<Output = Result<Opened<Self::Store>>> + Send;
+
+    /// Has the store remove what has expired at `now`, or waits until it is so late.
+    fn expire(store: &Self::Store, now: Timestamp) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The machine's clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let nanos = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default();
+        Timestamp::from_nanos(nanos).unwrap_or(Timestamp::EPOCH)
+    }
+}
+
+/// What expires when, where the backend is told.
+pub(crate) fn expiry() -> Expiry {
+    Expiry { ground: tables::retention(), rejects: None }
 }
 
 /// A store, and what goes when it goes.
@@ -53,6 +73,11 @@ impl Backend for InMemory {
         let store = Memory::new();
         Ok(Opened { other: Arc::new(store.clone()), store: Arc::new(store), _directory: None })
     }
+
+    async fn expire(store: &Memory, now: Timestamp) -> Result<()> {
+        store.expire(&tables::ALL, &expiry(), now);
+        Ok(())
+    }
 }
 
 /// The embedded store.
@@ -66,9 +91,15 @@ impl Backend for Embedded {
 
     async fn open() -> Result<Opened<Lsm>> {
         let directory = scratch_directory("tidemill-contract-")?;
-        let options = LsmOptions::new(directory.path().join("store"));
+        let mut options = LsmOptions::new(directory.path().join("store"));
+        options.expiry = expiry();
         let store = Arc::new(Lsm::open(options, &tables::ALL, &Registry::new())?);
         Ok(Opened { other: Arc::clone(&store), store, _directory: Some(directory) })
+    }
+
+    async fn expire(store: &Lsm, now: Timestamp) -> Result<()> {
+        store.expire(now).await?;
+        Ok(())
     }
 }
 
@@ -98,8 +129,9 @@ impl Cassandra {
             let node = cassandra::shared()?;
             let keyspace = Keyspace::new(node.contact_point(), node.datacenter(), "contract");
             let name = cql::Keyspace::new(keyspace.name())?;
-            let options =
+            let mut options =
                 CqlOptions::new(vec![keyspace.contact_point().to_owned()], name, node.datacenter(), 1);
+            options.retention = tables::retention();
             let stores = runtime.block_on(connect(&options))?;
             *shared = Some(SharedKeyspace { _keyspace: keyspace, _node: node, stores });
         }
@@ -110,7 +142,8 @@ impl Cassandra {
 async fn connect(options: &CqlOptions) -> Result<[Arc<Cql>; 2]> {
     schema::apply(options).await?;
     schema::create(options, &tables::ALL).await?;
-    Ok([Arc::new(Cql::connect(options).await?), Arc::new(Cql::connect(options).await?)])
+    let clock = Arc::new(SystemClock);
+    Ok([Arc::new(Cql::connect(options, clock.clone()).await?), Arc::new(Cql::connect(options, clock).await?)])
 }
 
 impl Backend for Cassandra {
@@ -123,5 +156,13 @@ impl Backend for Cassandra {
         let runtime = tokio::runtime::Handle::current();
         let [store, other] = tokio::task::spawn_blocking(move || Self::stores(&runtime)).await??;
         Ok(Opened { store, other, _directory: None })
+    }
+
+    async fn expire(_: &Cql, now: Timestamp) -> Result<()> {
+        // A server expires whole seconds.
+        while SystemClock.now() < now.saturating_add(Duration::from_secs(1)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 }

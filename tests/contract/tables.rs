@@ -1,5 +1,8 @@
 //! Tables of every shape that a backend must hold: each kind of rows, each type of column, no clustering key.
 
+use std::time::Duration;
+
+use tidemill_store::layout::{Resolution, RetentionTimes};
 use tidemill_store::wide::ColumnType::{Blob, Instant, Int, Text, Uuid};
 use tidemill_store::wide::{Column, Retention, Rows, Table, Workload};
 
@@ -69,5 +72,38 @@ pub(crate) static LEASES: Table = Table {
     retention: Retention::Forever,
 };
 
+/// Rows that go away some time after they end, like blocks.
+pub(crate) static EXPIRING: Table = Table {
+    name: "expiring",
+    partition: &[Column::new("shard", Int), Column::new("bucket", Instant)],
+    clustering: &[Column::new("n", Int)],
+    cells: &[Column::new("ends_at", Instant), Column::new("body", Blob)],
+    rows: Rows::Immutable,
+    workload: Workload::Archive,
+    retention: Retention::Blocks,
+};
+
+/// Rows that go away as their resolution says, like frames.
+pub(crate) static ROLLUPS: Table = Table {
+    name: "rollups",
+    partition: &[Column::new("resolution", Int), Column::new("shard", Int), Column::new("period", Instant)],
+    clustering: &[Column::new("n", Int)],
+    cells: &[Column::new("ends_at", Instant), Column::new("body", Blob)],
+    rows: Rows::Immutable,
+    workload: Workload::Archive,
+    retention: Retention::Frames,
+};
+
 /// All of them.
-pub(crate) static ALL: [&Table; 5] = [&BODIES, &NOTES, &KINDS, &SEALS, &LEASES];
+pub(crate) static ALL: [&Table; 7] = [&BODIES, &NOTES, &KINDS, &SEALS, &LEASES, &EXPIRING, &ROLLUPS];
+
+/// How long rows are kept in every store of the suite.
+pub(crate) fn retention() -> RetentionTimes {
+    let minute = Resolution::from_seconds(60).map(|minute| (minute, ROLLUPS_KEPT));
+    RetentionTimes { raw: Some(EXPIRING_KEPT), frames: minute.into_iter().collect() }
+}
+
+/// How long `EXPIRING` is kept.
+pub(crate) const EXPIRING_KEPT: Duration = Duration::from_hours(10 * 24);
+/// How long `ROLLUPS` of a minute are kept; all others for ever.
+pub(crate) const ROLLUPS_KEPT: Duration = Duration::from_hours(20 * 24);

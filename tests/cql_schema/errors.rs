@@ -11,11 +11,11 @@ use tidemill_store::wide::{Effect, Row, Scan, Wide, WriteError};
 use tidemill_tests::cassandra::{Cluster, DATACENTER, Topology, fresh_keyspace};
 use tokio::time::Instant;
 
-use crate::fixture::{all_pages, at, failure, ints, run, runtime, segment, segments_of};
+use crate::fixture::{all_pages, at, connect, failure, ints, run, runtime, segment, segments_of};
 
 pub(crate) async fn too_few_replicas(options: CqlOptions) -> Result<()> {
     schema::apply(&options).await?;
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     let more = format!(
         "ALTER KEYSPACE KS WITH replication = {{'class': 'NetworkTopologyStrategy', '{}': 3}}",
         options.local_datacenter
@@ -29,7 +29,7 @@ pub(crate) async fn too_few_replicas(options: CqlOptions) -> Result<()> {
     let mut bold = options.clone();
     bold.write_consistency = Consistency::LocalOne;
     bold.read_consistency = Consistency::LocalOne;
-    let bold = Cql::connect(&bold).await?;
+    let bold = connect(&bold).await?;
     bold.put(&SEGMENTS, &segments_of(1), &[segment(1, 0, 10)], at(1)).await?;
     ensure!(bold.get(&SEGMENTS, &segments_of(1), &ints(&[1, 0])).await?.is_some(), "one was asked for");
     let error = failure(cql.get(&SEGMENTS, &segments_of(1), &ints(&[1, 0])).await, "nor for a read")?;
@@ -39,7 +39,7 @@ pub(crate) async fn too_few_replicas(options: CqlOptions) -> Result<()> {
 
 pub(crate) async fn missing_table(options: CqlOptions) -> Result<()> {
     schema::apply(&options).await?;
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     cql.put(&SEGMENTS, &segments_of(1), &[segment(1, 0, 10)], at(1)).await?;
     run(&options, "DROP TABLE KS.segments").await?;
     let error = failure(
@@ -54,7 +54,7 @@ pub(crate) fn unreachable_hosts() -> Result<()> {
     let hosts = vec!["127.0.0.1:1".to_owned(), "no-such-host.invalid:9042".to_owned()];
     let mut options = CqlOptions::new(hosts, Keyspace::new("nowhere")?, DATACENTER, 1);
     options.connect_timeout = Duration::from_secs(2);
-    let error = failure(runtime()?.block_on(Cql::connect(&options)), "nothing listens there")?.to_string();
+    let error = failure(runtime()?.block_on(connect(&options)), "nothing listens there")?.to_string();
     ensure!(error.contains("127.0.0.1:1: ") && error.contains("refused"), "{error}");
     ensure!(error.contains("no-such-host.invalid:9042: "), "{error}");
     Ok(())
@@ -86,7 +86,7 @@ pub(crate) async fn reader_may_not_write(options: &CqlOptions) -> Result<()> {
     run(options, "GRANT SELECT ON KEYSPACE KS TO reader").await?;
     let mut options = options.clone();
     options.credentials = Some(Credentials { username: "reader".to_owned(), password: "r".to_owned() });
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     let error =
         failure(cql.put(&SEGMENTS, &segments_of(1), &[segment(1, 0, 10)], at(1)).await, "a reader wrote")?;
     ensure!(matches!(error, WriteError::Refused { .. }), "{error}");
@@ -97,7 +97,7 @@ pub(crate) async fn reader_may_not_write(options: &CqlOptions) -> Result<()> {
 pub(crate) async fn frozen_node(options: &CqlOptions, cluster: &Cluster) -> Result<()> {
     let mut options = options.clone();
     options.request_timeout = Duration::from_secs(1);
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     let put = async |seq| cql.put(&SEGMENTS, &segments_of(1), &[segment(1, seq, 10)], at(1)).await;
     put(0).await?;
     cluster.node(0).pause()?;
@@ -122,7 +122,7 @@ pub(crate) fn data_centres() -> Result<()> {
     options.request_timeout = Duration::from_secs(3);
     runtime()?.block_on(async {
         apply_through_every_node(&options, &cluster).await?;
-        let cql = Cql::connect(&options).await?;
+        let cql = connect(&options).await?;
         put_until_taken(&cql, 0..50).await?;
         cluster.node(1).kill()?;
         put_until_taken(&cql, 50..150).await?;

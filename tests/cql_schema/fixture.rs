@@ -1,12 +1,14 @@
 //! What the trials share: a keyspace of their own, a session of their own, rows to write.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use tidemill_store::wide::cql::{Cql, CqlOptions, Keyspace};
+use tidemill_store::model::{Clock, Timestamp};
+use tidemill_store::wide::cql::{ConnectError, Cql, CqlOptions, Keyspace};
 use tidemill_store::wide::{Datum, Key, Page, Row, Scan, Wide as _, WriteTime};
 use tidemill_tests::cassandra::{fresh_keyspace, shared};
 use tidemill_tests::real::{Requirement, trial};
@@ -47,6 +49,20 @@ pub(crate) async fn run(options: &CqlOptions, statement: &str) -> Result<()> {
     let statement = statement.replace("KS", options.keyspace.as_str());
     session(options).await?.query_unpaged(statement, ()).await?;
     Ok(())
+}
+
+/// The machine's clock.
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let nanos = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default();
+        Timestamp::from_nanos(nanos).unwrap_or(Timestamp::EPOCH)
+    }
+}
+
+pub(crate) async fn connect(options: &CqlOptions) -> Result<Cql, ConnectError> {
+    Cql::connect(options, Arc::new(SystemClock)).await
 }
 
 pub(crate) fn at(micros: i64) -> WriteTime {

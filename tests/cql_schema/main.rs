@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         on_shared("a_keyspace_of_a_newer_version_is_left_alone", schema::newer),
         on_shared("tables_are_compacted_compressed_and_expired_as_they_are_used", schema::table_options),
         on_shared("a_changed_retention_is_applied_to_the_table", schema::retention),
+        on_shared("rows_live_until_the_retention_of_their_class_ends", schema::lifetimes),
         on_shared("a_missing_column_is_named_before_anything_is_written", schema::missing_column),
         on_shared("a_missing_keyspace_says_which_command_creates_it", schema::missing_keyspace),
         on_shared("a_wrong_data_centre_is_answered_with_those_that_exist", schema::wrong_datacenter),

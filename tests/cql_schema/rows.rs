@@ -12,11 +12,11 @@ use tidemill_store::wide::{
     Wide, Workload,
 };
 
-use crate::fixture::{all_pages, at, ints, segment, segments_of, session};
+use crate::fixture::{all_pages, at, connect, ints, segment, segments_of, session};
 
 pub(crate) async fn readable(options: CqlOptions) -> Result<()> {
     schema::apply(&options).await?;
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     cql.put(&SEGMENTS, &segments_of(3), &[segment(-7, 0, 4)], at(1_000)).await?;
     let source = 0x0102_0304_0506_8708_890a_0b0c_0d0e_0f10;
     let mut cells = vec![Datum::Uuid(source)];
@@ -96,7 +96,7 @@ pub(crate) fn deep_bounds() -> Vec<Bounds> {
 pub(crate) async fn deep(options: &CqlOptions) -> Result<Cql> {
     schema::apply(options).await?;
     schema::create(options, &[&DEEP, &SEAT]).await?;
-    Ok(Cql::connect(options).await?)
+    Ok(connect(options).await?)
 }
 
 pub(crate) async fn bounds(options: CqlOptions) -> Result<()> {
@@ -137,7 +137,7 @@ pub(crate) async fn range_deletes(options: CqlOptions) -> Result<()> {
 
 pub(crate) async fn large_bodies(options: CqlOptions) -> Result<()> {
     schema::apply(&options).await?;
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     let partition = segments_of(1);
     let rows: Vec<Row> = (0..50).map(|seq| segment(1, seq, 256 * 1024)).collect();
     cql.put(&SEGMENTS, &partition, &rows, at(1)).await?;
@@ -159,7 +159,7 @@ pub(crate) async fn large_bodies(options: CqlOptions) -> Result<()> {
 
 pub(crate) async fn large_put(options: CqlOptions) -> Result<()> {
     schema::apply(&options).await?;
-    let cql = Cql::connect(&options).await?;
+    let cql = connect(&options).await?;
     let partition = segments_of(2);
     let rows: Vec<Row> =
         (0..1_500).map(|seq| segment(1, seq, usize::try_from(seq).unwrap_or(0) % 3_000)).collect();

@@ -11,7 +11,7 @@ use tidemill_store::wide::cql::{Cql, CqlOptions, schema};
 use tidemill_store::wide::lsm::{Lsm, LsmOptions};
 use tidemill_store::wide::{Metered, RetryPolicy, Retrying, Wide};
 
-use crate::clock::random_bits;
+use crate::clock::{SystemClock, random_bits};
 
 /// Opens the embedded store; waits while it replays its journals.
 pub(crate) async fn open_embedded(options: LsmOptions, registry: &Registry) -> anyhow::Result<Arc<Lsm>> {
@@ -32,7 +32,7 @@ pub(crate) async fn connect_cassandra(options: &CqlOptions, apply_schema: bool) 
         }
         tracing::info!(server = %applied.server, before = ?applied.before, "schema is current");
     }
-    let store = Cql::connect(options).await?;
+    let store = Cql::connect(options, Arc::new(SystemClock)).await?;
     tracing::info!(keyspace = options.keyspace.as_str(), "connected to the cluster");
     Ok(Arc::new(store))
 }

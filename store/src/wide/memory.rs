@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::scan::PageFill;
 use super::{
-    Bounds, Datum, Deletion, Exchange, Expected, Key, Order, Page, PageToken, ReadError, Row, Rows, Scan,
-    Table, Wide, WriteError, WriteTime,
+    Bounds, Datum, Deletion, Exchange, Expected, Expiry, Key, Order, Page, PageToken, ReadError, Row, Rows,
+    Scan, Table, Wide, WriteError, WriteTime,
 };
+use crate::model::Timestamp;
 
 /// A store in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,22 @@ impl Memory {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Removes the rows of these tables that have expired at `now`; how many those were.
+    pub fn expire(&self, tables: &[&'static Table], expiry: &Expiry, now: Timestamp) -> usize {
+        let (mut all, mut removed) = (self.tables(), 0);
+        for table in tables {
+            for (partition, rows) in all.get_mut(table.name).into_iter().flatten() {
+                let before = rows.len();
+                rows.retain(|clustering, stored| {
+                    let row = row(clustering, stored);
+                    expiry.expires_at(table, partition, &row).is_none_or(|at| at > now)
+                });
+                removed += before - rows.len();
+            }
+        }
+        removed
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {

@@ -8,6 +8,7 @@
 pub mod cql;
 mod datum;
 mod error;
+mod expiry;
 mod faulty;
 #[cfg(feature = "lsm")]
 pub mod lsm;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use datum::{Datum, Key, Row};
 pub use error::{Effect, ReadError, WriteError};
+pub use expiry::Expiry;
 pub use faulty::{FaultCounts, FaultRates, Faults, Faulty, WriteFault};
 pub use memory::Memory;
 pub use metered::Metered;

@@ -3,6 +3,7 @@
 mod concurrent;
 mod deletes;
 mod exchanges;
+mod expiry;
 mod keys;
 mod random;
 mod scans;
@@ -32,11 +33,29 @@ macro_rules! cases {
     ($($module:ident: $($case:ident),+;)+) => {
         /// Every case on `B`.
         pub(crate) fn trials<B: Backend>() -> Vec<Trial> {
-            vec![$($(trial(&format!("{}::{}", B::NAME, stringify!($case)), B::NEEDS, || {
+            let mut trials = vec![$($(trial(&format!("{}::{}", B::NAME, stringify!($case)), B::NEEDS, || {
                 run(B::open(), async |opened| $module::$case(&Fixture::new(opened)).await)
-            }),)+)+]
+            }),)+)+];
+            trials.extend(of_backend::<B>());
+            trials
         }
     };
+}
+
+/// Cases that ask the backend for more than a store.
+fn of_backend<B: Backend>() -> Vec<Trial> {
+    macro_rules! trials {
+        ($($case:ident),+ $(,)?) => {
+            vec![$(trial(&format!("{}::{}", B::NAME, stringify!($case)), B::NEEDS, || {
+                run(B::open(), async |opened| expiry::$case::<B>(&Fixture::new(opened)).await)
+            })),+]
+        };
+    }
+    trials![
+        what_has_expired_goes_and_the_rest_stays,
+        a_row_that_was_written_late_lives_no_longer,
+        expiring_again_spares_what_came_later,
+    ]
 }
 
 cases! {

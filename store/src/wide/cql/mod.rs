@@ -8,6 +8,7 @@
 //! `error`, what a page costs in `read`.
 
 mod error;
+mod lifetime;
 mod options;
 mod prepared;
 mod read;
@@ -20,6 +21,7 @@ mod value;
 mod write;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scylla::client::session::Session;
@@ -30,7 +32,9 @@ use super::{
     Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide, WriteError,
     WriteTime,
 };
+use crate::model::Clock;
 use error::{Failure, Verdict};
+use lifetime::Lifetimes;
 use prepared::Prepared;
 use schema::{SchemaError, SchemaState};
 use session::Purpose;
@@ -70,12 +74,14 @@ pub struct Cql {
     prepared: Prepared,
     writes: Semaphore,
     reads: Semaphore,
+    lifetimes: Lifetimes,
     request_timeout: Duration,
 }
 
 impl Cql {
-    /// Connects, and makes sure that the schema is the one this program knows.
-    pub async fn connect(options: &CqlOptions) -> Result<Self, ConnectError> {
+    /// Connects, and makes sure that the schema is the one this program knows. `clock` tells how long rows that
+    /// expire have still to live when they are written.
+    pub async fn connect(options: &CqlOptions, clock: Arc<dyn Clock>) -> Result<Self, ConnectError> {
         let report = schema::check(options).await?;
         match report.state {
             SchemaState::Current => {}
@@ -99,6 +105,7 @@ impl Cql {
             prepared: Prepared::new(options),
             writes: turns(),
             reads: turns(),
+            lifetimes: Lifetimes::new(options.expiry(), clock),
             request_timeout: options.request_timeout,
         })
     }

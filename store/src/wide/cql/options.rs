@@ -9,6 +9,9 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::layout::RetentionTimes;
+use crate::wide::Expiry;
+
 /// Why options were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionsError {
@@ -37,8 +40,13 @@ pub enum OptionsError {
         factor: u8,
     },
     /// A retention is out of bounds.
-    #[error("rejects are to be kept for {0:?}; the retention must be between 1 hour and 20 years")]
-    Retention(Duration),
+    #[error("{class} are to be kept for {given:?}; the retention must be between 1 hour and 20 years")]
+    Retention {
+        /// Of what.
+        class: &'static str,
+        /// What was given.
+        given: Duration,
+    },
     /// A deadline is out of bounds.
     #[error("{name} is {given:?}; it must be between 10 ms and 10 minutes")]
     Deadline {
@@ -148,6 +156,8 @@ pub struct CqlOptions {
     pub connect_timeout: Duration,
     /// How long rejects are kept.
     pub rejects_retention: Duration,
+    /// How long what is ground is kept.
+    pub retention: RetentionTimes,
 }
 
 impl CqlOptions {
@@ -194,7 +204,13 @@ impl CqlOptions {
             request_timeout: Self::REQUEST_TIMEOUT_DEFAULT,
             connect_timeout: Self::CONNECT_TIMEOUT_DEFAULT,
             rejects_retention: Self::REJECTS_RETENTION_DEFAULT,
+            retention: RetentionTimes::FOREVER,
         }
+    }
+
+    /// What expires when, by these options.
+    pub(super) fn expiry(&self) -> Expiry {
+        Expiry { ground: self.retention.clone(), rejects: Some(self.rejects_retention) }
     }
 
     /// Whether the options make sense together.
@@ -211,8 +227,12 @@ impl CqlOptions {
         if !self.replication.contains_key(&self.local_datacenter) {
             return Err(OptionsError::LocalWithoutReplicas(self.local_datacenter.clone()));
         }
-        if !(Self::RETENTION_MIN..=Self::RETENTION_MAX).contains(&self.rejects_retention) {
-            return Err(OptionsError::Retention(self.rejects_retention));
+        let raw = self.retention.raw.iter().map(|&given| ("raw samples", given));
+        let frames = self.retention.frames.values().map(|&given| ("rollups", given));
+        for (class, given) in raw.chain(frames).chain([("rejects", self.rejects_retention)]) {
+            if !(Self::RETENTION_MIN..=Self::RETENTION_MAX).contains(&given) {
+                return Err(OptionsError::Retention { class, given });
+            }
         }
         for (name, given) in
             [("request_timeout", self.request_timeout), ("connect_timeout", self.connect_timeout)]
@@ -263,7 +283,10 @@ mod tests {
         assert!(matches!(none.check(), Err(OptionsError::ReplicationFactor { factor: 0, .. })));
         let mut brief = options();
         brief.rejects_retention = Duration::from_secs(1);
-        assert!(matches!(brief.check(), Err(OptionsError::Retention(_))));
+        assert!(matches!(brief.check(), Err(OptionsError::Retention { class: "rejects", .. })));
+        let mut long = options();
+        long.retention.raw = Some(Duration::from_hours(21 * 365 * 24));
+        assert!(matches!(long.check(), Err(OptionsError::Retention { class: "raw samples", .. })));
         let mut patient = options();
         patient.request_timeout = Duration::MAX;
         assert!(matches!(patient.check(), Err(OptionsError::Deadline { name: "request_timeout", .. })));

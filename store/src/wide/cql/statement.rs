@@ -6,12 +6,13 @@
 
 use super::options::Keyspace;
 use super::slice::Slice;
-use crate::wide::{Column, Order, Table};
+use crate::wide::{Column, Order, Retention, Table};
 
 /// What a statement does. The order of its markers is documented at each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Shape {
-    /// Write one row: partition key, clustering key, cells, time.
+    /// Write one row: partition key, clustering key, cells, time; then its time to live, where the table's rows have
+    /// one each.
     Put,
     /// Read the cells of one row: partition key, clustering key.
     Get,
@@ -53,7 +54,10 @@ pub(super) fn text(keyspace: &Keyspace, table: &Table, shape: Shape) -> String {
     let key = || equal_all(partition.iter().chain(&clustering), " AND ");
     let partition_key = || equal_all(&partition, " AND ");
     match shape {
-        Shape::Put => format!("{} USING TIMESTAMP ?", insert(&name, table)),
+        Shape::Put => {
+            let time_to_live = if lives_by_row(table) { " AND TTL ?" } else { "" };
+            format!("{} USING TIMESTAMP ?{time_to_live}", insert(&name, table))
+        }
         Shape::Get => {
             let selected = if cells.is_empty() { &clustering } else { &cells };
             format!("SELECT {} FROM {name} WHERE {}", selected.join(", "), key())
@@ -74,6 +78,15 @@ pub(super) fn text(keyspace: &Keyspace, table: &Table, shape: Shape) -> String {
             let expected = cells.get(index).copied().unwrap_or_default();
             format!("UPDATE {name} SET {} WHERE {} IF {expected} = ?", equal_all(&cells, ", "), key())
         }
+    }
+}
+
+/// Whether each row of a table is written with a time to live of its own.
+pub(super) const fn lives_by_row(table: &Table) -> bool {
+    match table.retention {
+        Retention::Blocks | Retention::Frames => true,
+        // Rejects are counted from when they are written: their table says it once.
+        Retention::Forever | Retention::Rejects => false,
     }
 }
 
@@ -107,7 +120,7 @@ fn equal_all<'a>(names: impl IntoIterator<Item = &'a &'static str>, between: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tables::{MARKS, SEGMENTS};
+    use crate::layout::tables::{BLOCKS, MARKS, SEGMENTS};
     use crate::wide::{Bounds, Datum, Key};
 
     fn said(table: &Table, shape: Shape) -> String {
@@ -121,6 +134,11 @@ mod tests {
             "INSERT INTO mill.marks (shard, bucket, writer, state, through_seq, catalog_n, written_at) \
              VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
         );
+    }
+
+    #[test]
+    fn a_put_of_what_expires_carries_its_time_to_live() {
+        assert!(said(&BLOCKS, Shape::Put).ends_with("?) USING TIMESTAMP ? AND TTL ?"));
     }
 
     #[test]

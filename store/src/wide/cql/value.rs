@@ -24,6 +24,8 @@ pub(super) enum Marker<'a> {
     Datum(&'a Datum),
     /// The write time.
     Time(WriteTime),
+    /// Seconds after which what is written goes away; 0 for never.
+    TimeToLive(i32),
 }
 
 impl SerializeValue for Marker<'_> {
@@ -33,6 +35,7 @@ impl SerializeValue for Marker<'_> {
         writer: CellWriter<'b>,
     ) -> Result<WrittenCellProof<'b>, SerializationError> {
         match self {
+            Self::TimeToLive(seconds) => seconds.serialize(kind, writer),
             Self::Time(time) => time.micros().serialize(kind, writer),
             Self::Datum(Datum::Int(number)) => number.serialize(kind, writer),
             Self::Datum(Datum::Instant(millis)) => CqlTimestamp(*millis).serialize(kind, writer),

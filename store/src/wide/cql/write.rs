@@ -11,6 +11,7 @@ use scylla::statement::batch::{Batch, BatchType};
 use tokio::time::Instant;
 
 use super::error::{Failure, Verdict};
+use super::lifetime::Lifetime;
 use super::slice::Slice;
 use super::statement::Shape;
 use super::value::{Marker, markers};
@@ -36,7 +37,15 @@ impl Cql {
         at: WriteTime,
     ) -> Result<(), Failure> {
         let deadline = self.deadline();
-        let batches = cut(rows, partition.size_bytes());
+        let now = self.lifetimes.now();
+        let rows: Vec<Put<'_>> = rows
+            .iter()
+            .filter_map(|row| {
+                let lives = self.lifetimes.of(table, partition, row, now)?;
+                Some(Put { row, lives })
+            })
+            .collect();
+        let batches = cut(&rows, partition.size_bytes());
         if let [only] = batches.as_slice() {
             return in_turn(&self.writes, deadline, self.put_batch(table, partition, only, at)).await;
         }
@@ -51,13 +60,12 @@ impl Cql {
         &self,
         table: &'static Table,
         partition: &Key,
-        rows: &[Row],
+        rows: &[Put<'_>],
         at: WriteTime,
     ) -> Result<(), Failure> {
         let statement = self.prepared.get(&self.session, table, Shape::Put).await?;
-        let values = |row| put_values(partition, row, at);
         let outcome = match rows {
-            [row] => self.session.execute_unpaged(&statement, values(row)).await,
+            [only] => self.session.execute_unpaged(&statement, put_values(partition, *only, at)).await,
             rows => {
                 let mut batch = Batch::new(BatchType::Unlogged);
                 batch.set_consistency(self.prepared.write_level());
@@ -65,7 +73,8 @@ impl Cql {
                 for _ in rows {
                     batch.append_statement(statement.clone());
                 }
-                let values: Vec<Vec<Marker<'_>>> = rows.iter().map(values).collect();
+                let values: Vec<Vec<Marker<'_>>> =
+                    rows.iter().map(|put| put_values(partition, *put, at)).collect();
                 self.session.batch(&batch, values).await
             }
         };
@@ -148,9 +157,20 @@ impl Cql {
     }
 }
 
-fn put_values<'a>(partition: &'a Key, row: &'a Row, at: WriteTime) -> Vec<Marker<'a>> {
-    let row = row.clustering.parts().iter().chain(&row.cells);
-    markers(partition.parts().iter().chain(row)).chain([Marker::Time(at)]).collect()
+/// A row to write.
+#[derive(Debug, Clone, Copy)]
+struct Put<'a> {
+    row: &'a Row,
+    lives: Lifetime,
+}
+
+fn put_values<'a>(partition: &'a Key, put: Put<'a>, at: WriteTime) -> Vec<Marker<'a>> {
+    let row = put.row.clustering.parts().iter().chain(&put.row.cells);
+    let lives = match put.lives {
+        Lifetime::OfTable => None,
+        Lifetime::OfRow(seconds) => Some(Marker::TimeToLive(seconds)),
+    };
+    markers(partition.parts().iter().chain(row)).chain([Marker::Time(at)]).chain(lives).collect()
 }
 
 fn exchange_values<'a>(
@@ -191,11 +211,11 @@ fn not_applied(error: &ReadError) -> WriteError {
 }
 
 /// Rows in batches, in order, each within the bounds unless it is one row.
-fn cut(rows: &[Row], partition_bytes: usize) -> Vec<&[Row]> {
+fn cut<'a, 'b>(rows: &'b [Put<'a>], partition_bytes: usize) -> Vec<&'b [Put<'a>]> {
     let mut batches = Vec::new();
     let (mut rest, mut count, mut bytes) = (rows, 0, 0);
-    for row in rows {
-        let row_bytes = row.size_bytes() + partition_bytes + ROW_OVERHEAD_BYTES;
+    for put in rows {
+        let row_bytes = put.row.size_bytes() + partition_bytes + ROW_OVERHEAD_BYTES;
         if count > 0 && (bytes + row_bytes > BATCH_BYTES_MAX || count == BATCH_ROWS_MAX) {
             let (batch, after) = rest.split_at(count);
             batches.push(batch);
@@ -219,13 +239,18 @@ mod tests {
         Row { clustering: Key::from([Datum::Int(n)]), cells: vec![Datum::Blob(vec![7; body_bytes].into())] }
     }
 
+    fn puts(rows: &[Row]) -> Vec<Put<'_>> {
+        rows.iter().map(|row| Put { row, lives: Lifetime::OfTable }).collect()
+    }
+
     #[test]
     fn rows_are_cut_into_batches_in_order_and_none_is_lost() {
         let rows: Vec<Row> = (0..2_000).map(|n| row(n, 10 + usize::try_from(n % 900).unwrap())).collect();
-        let batches = cut(&rows, 16);
-        assert_eq!(batches.concat(), rows);
+        let puts = puts(&rows);
+        let batches = cut(&puts, 16);
+        assert!(batches.concat().iter().map(|put| put.row).eq(rows.iter()));
         for batch in batches {
-            let bytes: usize = batch.iter().map(|row| row.size_bytes() + 16 + ROW_OVERHEAD_BYTES).sum();
+            let bytes: usize = batch.iter().map(|put| put.row.size_bytes() + 16 + ROW_OVERHEAD_BYTES).sum();
             assert!(bytes <= BATCH_BYTES_MAX && batch.len() <= BATCH_ROWS_MAX);
         }
     }
@@ -233,7 +258,7 @@ mod tests {
     #[test]
     fn a_row_larger_than_a_batch_goes_alone() {
         let rows = [row(0, 10), row(1, 200_000), row(2, 10), row(3, 10)];
-        let lengths: Vec<usize> = cut(&rows, 8).iter().map(|batch| batch.len()).collect();
+        let lengths: Vec<usize> = cut(&puts(&rows), 8).iter().map(|batch| batch.len()).collect();
         assert_eq!(lengths, [1, 1, 2]);
         assert!(cut(&[], 8).is_empty());
     }
@@ -242,7 +267,9 @@ mod tests {
     fn many_small_rows_are_cut_by_their_number() {
         let rows: Vec<Row> =
             (0..1_200).map(|n| Row { clustering: Key::from([Datum::Int(n)]), cells: vec![] }).collect();
-        assert!(cut(&rows, 0).iter().all(|batch| batch.len() <= BATCH_ROWS_MAX));
-        assert!(rows.len() / BATCH_ROWS_MAX < cut(&rows, 0).len());
+        let puts = puts(&rows);
+        let batches = cut(&puts, 0);
+        assert!(batches.iter().all(|batch| batch.len() <= BATCH_ROWS_MAX));
+        assert!(rows.len() / BATCH_ROWS_MAX < batches.len());
     }
 }

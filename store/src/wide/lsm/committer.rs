@@ -10,9 +10,11 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::super::{Effect, Exchange, Rows, WriteError, WriteTime};
-use super::pending::{Disk, DiskError, Encoded, Pending, Swap, SwapError, Sweep, TableId};
+use super::super::{Effect, Exchange, WriteError, WriteTime};
+use super::Expired;
+use super::pending::{Disk, DiskError, Pending, Put, Swap, SwapError, Sweep, TableId};
 use crate::metrics::CommitMetrics;
+use crate::model::Timestamp;
 
 /// Why a store is broken whose committer panicked.
 pub(super) const COMMITTER_PANICKED: &str = "the thread that commits has panicked";
@@ -21,7 +23,7 @@ pub(super) const COMMITTER_PANICKED: &str = "the thread that commits has panicke
 #[derive(Debug)]
 pub(super) enum Change {
     /// Write rows.
-    Put { kind: Rows, rows: Vec<Encoded>, at: WriteTime },
+    Put(Put),
     /// Remove a row.
     Delete { key: bytes::Bytes, at: WriteTime },
     /// Remove a range of rows.
@@ -57,6 +59,8 @@ pub(super) struct Command {
 pub(super) enum Message {
     /// A change.
     Change(Command),
+    /// Drop what has expired.
+    Expire(Timestamp, oneshot::Sender<Result<Expired, WriteError>>),
     /// Finish what waits, take no more, and say when done.
     Close(oneshot::Sender<()>),
 }
@@ -126,10 +130,12 @@ impl<D: Disk> Committer<D> {
     fn commit(&mut self, group: &mut Vec<Message>) {
         let mut pending = Pending::default();
         let mut due = Vec::with_capacity(group.len());
+        let mut expiries = Vec::new();
         self.step_sweeps(&mut pending, &mut due);
         for message in group.drain(..) {
             match message {
                 Message::Change(command) => self.apply(command, &mut pending, &mut due),
+                Message::Expire(now, answer) => expiries.push((now, answer)),
                 Message::Close(closed) => {
                     self.inbox.close();
                     self.closing.push(closed);
@@ -141,6 +147,17 @@ impl<D: Disk> Committer<D> {
             let _ = answer.send(self.unless_broken(result));
             drop(share);
         }
+        for (now, answer) in expiries {
+            let _ = answer.send(self.expire(now));
+        }
+    }
+
+    /// After the commit of the group: what was written before an expiry is judged by it.
+    fn expire(&mut self, now: Timestamp) -> Result<Expired, WriteError> {
+        if let Some(reason) = self.broken.get() {
+            return Err(WriteError::Broken { reason: reason.clone() });
+        }
+        self.disk.expire(now).map_err(|error| unread(&error))
     }
 
     /// Nothing that was decided counts where the commit failed.
@@ -167,7 +184,7 @@ impl<D: Disk> Committer<D> {
             return;
         }
         let result = match change {
-            Change::Put { kind, rows, at } => written(pending.put(&self.disk, table, kind, rows, at)),
+            Change::Put(put) => written(pending.put(&self.disk, table, put)),
             Change::Delete { key, at } => written(pending.delete(&self.disk, table, key, at)),
             Change::Exchange(swap) => exchange(pending, &self.disk, table, *swap),
             Change::Sweep(sweep) => return self.sweeps.push(RunningSweep { sweep, answer, share }),
@@ -175,13 +192,13 @@ impl<D: Disk> Committer<D> {
         due.push(Due { answer, result, share });
     }
 
-    fn write(&self, pending: Pending) {
-        let items = pending.into_items();
-        if items.is_empty() || self.broken.get().is_some() {
+    fn write(&mut self, pending: Pending) {
+        let commit = pending.into_commit();
+        if commit.items.is_empty() || self.broken.get().is_some() {
             return;
         }
-        let timer = self.metrics.begin(items.len());
-        if let Err(error) = self.disk.commit(items) {
+        let timer = self.metrics.begin(commit.items.len());
+        if let Err(error) = self.disk.commit(commit) {
             tracing::error!(%error, "a commit failed; nothing more is written until restart");
             let _ = self.broken.set(error.to_string());
         }
@@ -217,8 +234,9 @@ fn unread(error: &DiskError) -> WriteError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Rows;
     use super::super::key::KeyRange;
-    use super::super::pending::{Chunk, Item};
+    use super::super::pending::{Chunk, Commit, Encoded, Item};
     use super::super::value;
     use super::*;
     use bytes::Bytes;
@@ -262,18 +280,22 @@ mod tests {
             Ok(Chunk { rows, rest })
         }
 
-        fn commit(&self, items: Vec<Item>) -> Result<(), DiskError> {
+        fn expire(&mut self, _: Timestamp) -> Result<Expired, DiskError> {
+            Ok(Expired::default())
+        }
+
+        fn commit(&mut self, commit: Commit) -> Result<(), DiskError> {
             for answered in self.watched.lock().unwrap().iter_mut() {
                 assert_eq!(answered.try_recv().err(), Some(TryRecvError::Empty), "an answer before the sync");
             }
-            self.commits.lock().unwrap().push(items.len());
+            self.commits.lock().unwrap().push(commit.items.len());
             match self.fails {
                 Some(Fails::Error) => return Err(DiskError("input/output error".into())),
                 Some(Fails::Panic) => panic!("as asked"),
                 None => {}
             }
             let mut rows = self.rows.lock().unwrap();
-            for Item { key, value, .. } in items {
+            for Item { key, value, .. } in commit.items {
                 match value {
                     Some(value) => rows.insert(key.into(), value),
                     None => rows.remove(key.as_ref()),
@@ -290,7 +312,8 @@ mod tests {
     }
 
     fn put(key: &str, time: i64) -> Change {
-        Change::Put { kind: Rows::Versioned, rows: vec![row(key, time)], at: WriteTime::from_micros(time) }
+        let (rows, at) = (vec![row(key, time)], WriteTime::from_micros(time));
+        Change::Put(Put { kind: Rows::Versioned, rows, at, ends_at: None })
     }
 
     fn command(change: Change) -> (Message, Answered) {

@@ -3,17 +3,23 @@
 //! A write becomes bytes in its caller's task, waits in a bounded queue, and is committed in a group by the one
 //! thread that writes ([`committer`]); `Ok` follows the sync (I1). Reads go straight to the tree, on blocking
 //! threads, as many as the options allow. Every operation ends within the deadline, with an error if need be (I6).
-//! The formats: [`key`], [`value`], [`open`]; nothing below this folder is part of the crate's interface.
+//! Rows that expire lie in windows of time, which [`Lsm::expire`] drops whole ([`spaces`], [`windows`]); deleted rows
+//! give their bytes back by [`reclaim`]. The formats: [`key`], [`value`], [`open`]; nothing below this folder is part of the crate's interface.
 
 mod committer;
 mod key;
+mod migrate;
 mod open;
 mod options;
 mod pending;
+mod reclaim;
+mod spaces;
 mod tree;
 mod value;
+mod windows;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -22,25 +28,39 @@ use prometheus::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::committer::{Answer, COMMITTER_PANICKED, Change, Command, Committer, Done, Message};
-use self::pending::{Encoded, Swap, Sweep};
-use self::tree::Tree;
+use self::pending::{Encoded, Put, Swap, Sweep};
+use self::reclaim::Reclaimer;
+use self::tree::{Tree, Writer};
+use super::expiry::ends_at_millis;
 use super::{
     Deletion, Effect, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide,
     WriteError, WriteTime,
 };
 use crate::metrics::CommitMetrics;
+use crate::model::Timestamp;
 
 pub use open::OpenError;
 pub use options::LsmOptions;
+
+/// What an expiry dropped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The windows of time, by name.
+    pub windows: Vec<String>,
+    /// Their bytes on disk, which are free as soon as nothing reads them any more.
+    pub bytes: u64,
+}
 
 /// The write time of rows that are changed by compare-and-set alone: nothing compares it.
 const UNTIMED: WriteTime = WriteTime::from_micros(0);
 
 /// An embedded store. Share it in an [`Arc`]. Dropping it waits for the commits under way.
 pub struct Lsm {
-    // In this order: without a sender the committer ends, then it is joined, then the tree is closed.
+    // In this order: without a sender the committer ends, then it is joined, then without it the thread that reclaims,
+    // then the tree is closed.
     inbox: mpsc::Sender<Message>,
     _committer: Joined,
+    _reclaimer: Joined,
     tree: Arc<Tree>,
     reads: Arc<Semaphore>,
     waiting_bytes: Arc<Semaphore>,
@@ -53,6 +73,19 @@ pub struct Lsm {
 struct Joined {
     thread: Option<thread::JoinHandle<()>>,
     broken: Arc<OnceLock<String>>,
+}
+
+impl Joined {
+    fn spawn(
+        name: &str,
+        options: &LsmOptions,
+        broken: &Arc<OnceLock<String>>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+        let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
+        Ok(Self { thread: Some(thread), broken: Arc::clone(broken) })
+    }
 }
 
 impl Drop for Joined {
@@ -77,18 +110,17 @@ impl Lsm {
         let metrics = CommitMetrics::register(registry)?;
         let broken = Arc::new(OnceLock::new());
         let (inbox, messages) = mpsc::channel(options.commit_queue_max);
-        let committer = Committer::new(
-            Arc::clone(&tree),
-            messages,
-            options.commit_queue_max,
-            Arc::clone(&broken),
-            metrics,
-        );
-        let thread = thread::Builder::new().name("tidemill-commit".into()).spawn(|| committer.run());
-        let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
+        let (turns, waiting) = sync_channel(reclaim::WAITING_MAX);
+        let reclaimer = Reclaimer::new(options.reclaim_bytes_min, turns);
+        let writer = Writer { tree: Arc::clone(&tree), reclaimer };
+        let queue_max = options.commit_queue_max;
+        let committer = Committer::new(writer, messages, queue_max, Arc::clone(&broken), metrics);
+        let committer = Joined::spawn("tidemill-commit", &options, &broken, || committer.run())?;
+        let reclaimer = Joined::spawn("tidemill-reclaim", &options, &broken, move || reclaim::run(&waiting))?;
         Ok(Self {
             inbox,
-            _committer: Joined { thread: Some(thread), broken: Arc::clone(&broken) },
+            _committer: committer,
+            _reclaimer: reclaimer,
             tree,
             reads: Arc::new(Semaphore::new(usize::try_from(options.reads_max).unwrap_or(1).max(1))),
             waiting_bytes: Arc::new(Semaphore::new(usize::try_from(options.commit_bytes_max).unwrap_or(1))),
@@ -124,6 +156,24 @@ impl Lsm {
             Ok(Err(error)) => Err(WriteError::Broken { reason: error.to_string() }),
             Err(error) => Err(WriteError::Broken { reason: error.to_string() }),
         }
+    }
+
+    /// Drops every window of time whose rows have all expired at `now`, by [`LsmOptions::expiry`]. Call it now and
+    /// then: nothing else removes what has expired. Reads under way give its rows or none. May be repeated after any
+    /// error.
+    pub async fn expire(&self, now: Timestamp) -> Result<Expired, WriteError> {
+        let (answer, answered) = oneshot::channel();
+        let expired = async {
+            let sent = self.inbox.send(Message::Expire(now, answer)).await;
+            sent.map_err(|_| self.no_longer_writes())?;
+            answered
+                .await
+                .unwrap_or_else(|_| Err(WriteError::Broken { reason: COMMITTER_PANICKED.to_owned() }))
+        };
+        tokio::time::timeout(self.options.deadline, expired).await.unwrap_or_else(|_| {
+            let reason = format!("not dropped within {:?}", self.options.deadline);
+            Err(WriteError::Unavailable { effect: Effect::Unknown, reason })
+        })
     }
 
     /// Bytes that the store takes on disk.
@@ -226,15 +276,17 @@ impl Wide for Lsm {
     ) -> Result<(), WriteError> {
         table.assert_put_and_deleted();
         table.assert_partition(partition);
-        let mut bytes = 0;
+        let (mut bytes, mut ends_at) = (0, None);
         let mut encoded = Vec::with_capacity(rows.len());
         for row in rows {
             table.assert_row(row);
+            ends_at = ends_at.max(ends_at_millis(table, partition, row));
             let row = encode(partition, row, at)?;
             bytes += row.key.len() + row.value.len();
             encoded.push(row);
         }
-        self.commit(table, Change::Put { kind: table.rows, rows: encoded, at }, bytes).await.map(drop)
+        let put = Put { kind: table.rows, rows: encoded, at, ends_at };
+        self.commit(table, Change::Put(put), bytes).await.map(drop)
     }
 
     async fn get(

@@ -12,7 +12,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-const FORMAT: u32 = 1;
+/// Since 2, tables whose rows expire are cut into windows of time.
+const FORMAT: u32 = 2;
 const FORMAT_NAME: &str = "tidemill-lsm";
 const FORMAT_FILE: &str = "format";
 const FORMAT_UNFINISHED: &str = "format.new";
@@ -72,6 +73,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct Claim {
     dir: PathBuf,
+    format: u32,
     _lock: File,
 }
 
@@ -89,14 +91,28 @@ impl Claim {
             return Err(OpenError::Foreign { dir: dir.to_owned() });
         }
         let lock = lock(dir)?;
-        match fs::read_to_string(&marker) {
+        let format = match fs::read_to_string(&marker) {
             Ok(content) => check_format(dir, &content)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 write_format(dir).map_err(at(&marker))?;
+                FORMAT
             }
             Err(source) => return Err(OpenError::Io { path: marker, source }),
-        }
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        };
+        Ok(Self { dir: dir.to_owned(), format, _lock: lock })
+    }
+
+    /// Whether what is in the directory is of an earlier format.
+    pub(super) const fn is_older(&self) -> bool {
+        self.format < FORMAT
+    }
+
+    /// Notes that what is in the directory is of the current format now.
+    pub(super) fn renew(&mut self) -> Result<(), OpenError> {
+        let path = self.dir.join(FORMAT_FILE);
+        write_format(&self.dir).map_err(|source| OpenError::Io { path, source })?;
+        self.format = FORMAT;
+        Ok(())
     }
 
     /// Where the tree is.
@@ -132,7 +148,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn check_format(dir: &Path, content: &str) -> Result<(), OpenError> {
+fn check_format(dir: &Path, content: &str) -> Result<u32, OpenError> {
     let format = content.strip_prefix(FORMAT_NAME).and_then(|rest| rest.trim().parse::<u32>().ok());
     match format {
         None | Some(0) => Err(OpenError::Damaged {
@@ -140,7 +156,7 @@ fn check_format(dir: &Path, content: &str) -> Result<(), OpenError> {
             reason: format!("its file {FORMAT_FILE:?} says {content:?}"),
         }),
         Some(found) if found > FORMAT => Err(OpenError::Newer { dir: dir.to_owned(), found, known: FORMAT }),
-        Some(_) => Ok(()),
+        Some(found) => Ok(found),
     }
 }
 

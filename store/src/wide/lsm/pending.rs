@@ -9,8 +9,10 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::super::{Exchange, Expected, Key, Row, Rows, Table, WriteTime};
+use super::Expired;
 use super::key::KeyRange;
 use super::value;
+use crate::model::Timestamp;
 
 /// Position of a table among those that the store was opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +31,17 @@ pub(super) struct Item {
     pub(super) table: TableId,
     pub(super) key: Bytes,
     pub(super) value: Option<Bytes>,
+    /// Bytes of the value that is removed.
+    pub(super) frees: usize,
+}
+
+/// Everything that a group of changes comes to.
+#[derive(Debug, Default)]
+pub(super) struct Commit {
+    /// Each key once.
+    pub(super) items: Vec<Item>,
+    /// Rows that expire: a key of each put, and the latest end among its rows in milliseconds.
+    pub(super) ends: Vec<(TableId, Bytes, i64)>,
 }
 
 /// What the disk said.
@@ -45,7 +58,10 @@ pub(super) trait Disk {
     fn chunk(&self, table: TableId, range: &KeyRange) -> Result<Chunk, DiskError>;
 
     /// Makes all items durable and visible, or fails for good.
-    fn commit(&self, items: Vec<Item>) -> Result<(), DiskError>;
+    fn commit(&mut self, commit: Commit) -> Result<(), DiskError>;
+
+    /// Drops what has expired at `now`.
+    fn expire(&mut self, now: Timestamp) -> Result<Expired, DiskError>;
 }
 
 /// Rows in order, and where the rest begins.
@@ -61,6 +77,16 @@ impl Chunk {
 
     /// Bytes after which a chunk ends.
     pub(super) const BYTES_MAX: usize = 4 * 1024 * 1024;
+}
+
+/// Writes rows of one partition.
+#[derive(Debug)]
+pub(super) struct Put {
+    pub(super) kind: Rows,
+    pub(super) rows: Vec<Encoded>,
+    pub(super) at: WriteTime,
+    /// The latest end of the rows in milliseconds, where they expire.
+    pub(super) ends_at: Option<i64>,
 }
 
 /// Replaces a row if the one before is as expected.
@@ -92,25 +118,22 @@ pub(super) enum SwapError {
 /// What a commit will write.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    items: Vec<Item>,
+    commit: Commit,
     places: HashMap<(TableId, Bytes), usize>,
 }
 
 impl Pending {
-    /// Writes rows at `at`: blindly where rows never change, otherwise where nothing as new is there.
-    pub(super) fn put(
-        &mut self,
-        disk: &impl Disk,
-        table: TableId,
-        kind: Rows,
-        rows: Vec<Encoded>,
-        at: WriteTime,
-    ) -> Result<(), DiskError> {
+    /// Writes rows: blindly where rows never change, otherwise where nothing as new is there.
+    pub(super) fn put(&mut self, disk: &impl Disk, table: TableId, put: Put) -> Result<(), DiskError> {
+        let Put { kind, rows, at, ends_at } = put;
+        if let (Some(first), Some(ends_at)) = (rows.first(), ends_at) {
+            self.commit.ends.push((table, first.key.clone(), ends_at));
+        }
         for Encoded { key, value } in rows {
             if kind == Rows::Immutable
                 || self.current(disk, table, &key)?.is_none_or(|stored| is_older(&stored, |time| time < at))
             {
-                self.set(table, key, Some(value));
+                self.set(table, key, Some(value), 0);
             }
         }
         Ok(())
@@ -124,8 +147,9 @@ impl Pending {
         key: Bytes,
         at: WriteTime,
     ) -> Result<(), DiskError> {
-        if self.current(disk, table, &key)?.is_some_and(|stored| is_older(&stored, |time| time <= at)) {
-            self.set(table, key, None);
+        let stored = self.current(disk, table, &key)?;
+        if let Some(stored) = stored.filter(|stored| is_older(stored, |time| time <= at)) {
+            self.set(table, key, None, stored.len());
         }
         Ok(())
     }
@@ -135,7 +159,7 @@ impl Pending {
         let chunk = disk.chunk(sweep.table, &sweep.range)?;
         for Encoded { key, value } in chunk.rows {
             if is_older(&value, |time| time <= sweep.at) {
-                self.set(sweep.table, key, None);
+                self.set(sweep.table, key, None, value.len());
             }
         }
         Ok(chunk.rest.map(|range| Sweep { range, ..*sweep }))
@@ -157,31 +181,32 @@ impl Pending {
         if !expected.is_met_by(table, current.as_ref()) {
             return Ok(Exchange::Refused(current));
         }
-        self.set(id, replacement.key, Some(replacement.value));
+        self.set(id, replacement.key, Some(replacement.value), 0);
         Ok(Exchange::Applied)
     }
 
-    /// Everything to commit, each key once.
-    pub(super) fn into_items(self) -> Vec<Item> {
-        self.items
+    /// Everything to commit.
+    pub(super) fn into_commit(self) -> Commit {
+        self.commit
     }
 
     fn current(&self, disk: &impl Disk, table: TableId, key: &Bytes) -> Result<Option<Bytes>, DiskError> {
-        match self.places.get(&(table, key.clone())).and_then(|&place| self.items.get(place)) {
+        match self.places.get(&(table, key.clone())).and_then(|&place| self.commit.items.get(place)) {
             Some(item) => Ok(item.value.clone()),
             None => disk.value(table, key),
         }
     }
 
-    fn set(&mut self, table: TableId, key: Bytes, value: Option<Bytes>) {
+    fn set(&mut self, table: TableId, key: Bytes, value: Option<Bytes>, frees: usize) {
         match self.places.entry((table, key.clone())) {
             Entry::Vacant(place) => {
-                place.insert(self.items.len());
-                self.items.push(Item { table, key, value });
+                place.insert(self.commit.items.len());
+                self.commit.items.push(Item { table, key, value, frees });
             }
             Entry::Occupied(place) => {
-                if let Some(item) = self.items.get_mut(*place.get()) {
+                if let Some(item) = self.commit.items.get_mut(*place.get()) {
                     item.value = value;
+                    item.frees = frees;
                 }
             }
         }

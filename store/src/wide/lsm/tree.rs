@@ -1,34 +1,34 @@
-//! The LSM tree: the only file that names `fjall`.
+//! The LSM tree: reading rows, and making commits durable.
 //!
-//! Each table has a keyspace of its own, named like the table. A partition lies in one keyspace and a key carries
-//! its whole partition key, so a table can be cut by time later without touching its keys: a keyspace
-//! `TABLE@WINDOW` for each window of its partitions' time, chosen by the partition alone, and retention then drops
-//! whole keyspaces. Keeps I1: a commit is in the journal and synced before it is visible.
+//! A partition lies in one keyspace ([`spaces`](super::spaces)) and a key carries its whole partition key. This file,
+//! `spaces`, `reclaim` and `migrate` alone name `fjall`. Keeps I1: a commit is in the journal and synced before it is
+//! visible.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
-use hashbrown::HashMap;
+use fjall::{Database, Guard, Keyspace, PersistMode};
 
 use super::super::scan::PageFill;
-use super::super::{Datum, Key, Order, Page, ReadError, Row, Scan, Table, Workload};
+use super::super::{Datum, Key, Order, Page, ReadError, Row, Scan, Table};
+use super::Expired;
 use super::key::{self, KeyRange};
+use super::migrate;
 use super::open::{Claim, OpenError};
 use super::options::LsmOptions;
-use super::pending::{Chunk, Disk, DiskError, Encoded, Item, TableId};
+use super::pending::{Chunk, Commit, Disk, DiskError, Encoded, Item, TableId};
+use super::reclaim::Reclaimer;
+use super::spaces::{Spaces, Window, disk_error};
 use super::value;
-
-/// From this many bytes on, a row is kept apart from its key, so that compaction moves keys and not bodies (a fifth
-/// less CPU and a third less disk traffic at 64 KiB). Smaller ones lie beside their neighbours: scans read twice
-/// as many a second.
-const BODY_BYTES_MIN: u32 = 4096;
+use super::windows::ENDS_AT_KEY;
+use crate::model::Timestamp;
 
 /// Smallest limit of journals that the tree takes.
 const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 /// An open tree. Fields go in this order: the claim is given up last.
 pub(super) struct Tree {
-    keyspaces: Vec<Keyspace>,
-    ids: HashMap<&'static str, TableId>,
+    spaces: Spaces,
     database: Database,
     claim: Claim,
 }
@@ -45,22 +45,27 @@ impl Tree {
             .max_journaling_size(options.journal_bytes_max.max(JOURNAL_BYTES_MIN))
             .worker_threads(options.workers.max(2));
         let database = builder.open().map_err(|error| open_error(&claim, error))?;
-        let mut tree = Self { keyspaces: Vec::new(), ids: HashMap::new(), database, claim };
-        for table in tables {
-            let create = || keyspace_options(table, options);
-            let keyspace = tree.database.keyspace(table.name, create);
-            let keyspace = keyspace.map_err(|error| open_error(&tree.claim, error))?;
-            tree.ids.insert(table.name, TableId(tree.keyspaces.len()));
-            tree.keyspaces.push(keyspace);
+        let spaces = Spaces::open(database.clone(), tables, options);
+        let spaces = spaces.map_err(|error| open_error(&claim, error))?;
+        let mut tree = Self { spaces, database, claim };
+        if tree.claim.is_older() {
+            migrate::cut_by_time(&tree.database, &tree, tables).map_err(|error| OpenError::Damaged {
+                dir: tree.claim.dir().to_owned(),
+                reason: error.to_string(),
+            })?;
+            tree.claim.renew()?;
         }
         Ok(tree)
     }
 
     /// The id of a table that the tree was opened with; panics for any other: a caller's bug.
     pub(super) fn id(&self, table: &Table) -> TableId {
-        let id = self.ids.get(table.name).copied();
-        assert!(id.is_some(), "the store was opened without the table {}", table.name);
-        id.unwrap_or(TableId(0))
+        self.spaces.id(table)
+    }
+
+    /// Whether it can be told where `key` lies.
+    pub(super) fn places(&self, table: &Table, key: &[u8]) -> bool {
+        self.spaces.places(self.id(table), key)
     }
 
     /// The row under `key`.
@@ -70,7 +75,8 @@ impl Tree {
         key: &[u8],
         clustering: Key,
     ) -> Result<Option<Row>, ReadError> {
-        let found = self.keyspace(self.id(table)).get(key).map_err(|error| read_error(table, &error))?;
+        let Some(keyspace) = self.spaces.holding(self.id(table), key) else { return Ok(None) };
+        let found = keyspace.get(key).map_err(|error| read_error(table, &error))?;
         match found {
             Some(stored) => Ok(Some(Row { clustering, cells: cells(table, key, &stored.into())? })),
             None => Ok(None),
@@ -79,11 +85,47 @@ impl Tree {
 
     /// A page of the rows of `range`; clustering keys begin at `clustering_at` in each key.
     pub(super) fn page(&self, scan: &Scan, range: KeyRange, clustering_at: usize) -> Result<Page, ReadError> {
-        let rows = self.range(self.id(scan.table), range);
+        // Held until the page is made: files of a keyspace that is dropped meanwhile stay as long.
+        let Some(keyspace) = self.spaces.holding(self.id(scan.table), &range.start) else {
+            return Ok(PageFill::new(scan).last());
+        };
+        let rows = within(&keyspace, range);
         match scan.order {
             Order::Ascending => page(scan, rows, clustering_at),
             Order::Descending => page(scan, rows.rev(), clustering_at),
         }
+    }
+
+    /// Makes a commit durable and visible; what was removed from which keyspace.
+    pub(super) fn commit(&self, commit: Commit) -> Result<Vec<(Keyspace, u64)>, DiskError> {
+        let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), commit.items.len())
+            .durability(Some(PersistMode::SyncData));
+        let mut freed = Vec::new();
+        for Item { table, key, value, frees } in commit.items {
+            if let Some(value) = value {
+                batch.insert(&self.spaces.to_hold(table, &key)?, key, value);
+            } else if let Some(keyspace) = self.spaces.holding(table, &key) {
+                batch.remove(&keyspace, key);
+                freed.push((keyspace, u64::try_from(frees).unwrap_or(u64::MAX)));
+            }
+        }
+        // Each once: the tree gives all items of a commit one sequence number.
+        let mut raised: Vec<Arc<Window>> = Vec::new();
+        for (table, key, ends_at) in commit.ends {
+            let window = self.spaces.window(table, &key).filter(|window| window.raise(ends_at));
+            raised.extend(window.filter(|window| !raised.iter().any(|other| Arc::ptr_eq(other, window))));
+        }
+        for window in raised {
+            batch.insert(&window.keyspace, ENDS_AT_KEY, window.ends_at_value());
+        }
+        batch.commit().map_err(disk_error)?;
+        self.spaces.bound_buffers()?;
+        Ok(freed)
+    }
+
+    /// Drops the windows that have expired.
+    pub(super) fn expire(&self, now: Timestamp) -> Result<Expired, DiskError> {
+        self.spaces.expire(now)
     }
 
     /// Makes everything durable that is not yet.
@@ -100,30 +142,33 @@ impl Tree {
     pub(super) fn disk_bytes(&self) -> Result<u64, DiskError> {
         self.database.disk_space().map_err(disk_error)
     }
+}
 
-    fn range(&self, table: TableId, range: KeyRange) -> fjall::Iter {
-        let keyspace = self.keyspace(table);
-        match range.end {
-            Some(end) => keyspace.range(range.start..end),
-            None => keyspace.range(range.start..),
-        }
-    }
-
-    fn keyspace(&self, TableId(index): TableId) -> &Keyspace {
-        self.keyspaces.get(index).unwrap_or_else(|| unreachable!("ids are given out for keyspaces alone"))
+fn within(keyspace: &Keyspace, range: KeyRange) -> fjall::Iter {
+    match range.end {
+        Some(end) => keyspace.range(range.start..end),
+        None => keyspace.range(range.start..),
     }
 }
 
-impl Disk for std::sync::Arc<Tree> {
+/// What the thread that commits works on.
+pub(super) struct Writer {
+    pub(super) tree: Arc<Tree>,
+    pub(super) reclaimer: Reclaimer,
+}
+
+impl Disk for Writer {
     fn value(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        let found = self.keyspace(table).get(key).map_err(disk_error)?;
+        let Some(keyspace) = self.tree.spaces.holding(table, key) else { return Ok(None) };
+        let found = keyspace.get(key).map_err(disk_error)?;
         Ok(found.map(Bytes::from))
     }
 
     fn chunk(&self, table: TableId, range: &KeyRange) -> Result<Chunk, DiskError> {
         let mut chunk = Chunk::default();
+        let Some(keyspace) = self.tree.spaces.holding(table, &range.start) else { return Ok(chunk) };
         let mut bytes = 0;
-        for guard in self.range(table, range.clone()) {
+        for guard in within(&keyspace, range.clone()) {
             let (key, value) = guard.into_inner().map_err(disk_error)?;
             if chunk.rows.len() == Chunk::ROWS_MAX || bytes >= Chunk::BYTES_MAX {
                 chunk.rest = Some(KeyRange { start: key.to_vec(), end: range.end.clone() });
@@ -135,28 +180,19 @@ impl Disk for std::sync::Arc<Tree> {
         Ok(chunk)
     }
 
-    fn commit(&self, items: Vec<Item>) -> Result<(), DiskError> {
-        let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), items.len())
-            .durability(Some(PersistMode::SyncData));
-        for Item { table, key, value } in items {
-            let keyspace = self.keyspace(table);
-            match value {
-                Some(value) => batch.insert(keyspace, key, value),
-                None => batch.remove(keyspace, key),
-            }
+    fn commit(&mut self, commit: Commit) -> Result<(), DiskError> {
+        for (keyspace, bytes) in self.tree.commit(commit)? {
+            self.reclaimer.note(&keyspace, bytes);
         }
-        batch.commit().map_err(disk_error)
+        self.reclaimer.settle();
+        Ok(())
     }
-}
 
-fn keyspace_options(table: &Table, options: &LsmOptions) -> KeyspaceCreateOptions {
-    let bodies = match table.workload {
-        Workload::Index => None,
-        Workload::Log | Workload::Archive => {
-            Some(KvSeparationOptions::default().separation_threshold(BODY_BYTES_MIN))
-        }
-    };
-    KeyspaceCreateOptions::default().max_memtable_size(options.write_buffer_bytes).with_kv_separation(bodies)
+    fn expire(&mut self, now: Timestamp) -> Result<Expired, DiskError> {
+        let expired = self.tree.expire(now)?;
+        self.reclaimer.forget(&expired.windows);
+        Ok(expired)
+    }
 }
 
 fn page(scan: &Scan, rows: impl Iterator<Item = Guard>, clustering_at: usize) -> Result<Page, ReadError> {
@@ -196,9 +232,4 @@ fn read_error(table: &Table, error: &fjall::Error) -> ReadError {
     } else {
         ReadError::Corrupt { table: table.name, reason }
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn disk_error(error: fjall::Error) -> DiskError {
-    DiskError(error.to_string())
 }

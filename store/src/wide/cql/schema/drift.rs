@@ -3,10 +3,11 @@
 //! Pure: compares what the server's own tables say with ours. Only what is wrong is reported; columns and tables
 //! that this program does not know are an operator's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use super::super::value::cql_type;
+use super::ddl::Strategy;
 use crate::wide::{Column, Table};
 
 /// A column as the server describes it.
@@ -58,6 +59,15 @@ pub enum Drift {
         /// Seconds, as configured.
         expected: u64,
     },
+    /// A table is compacted in other windows than go with what is configured.
+    Window {
+        /// The table.
+        table: &'static str,
+        /// As the table has it.
+        found: String,
+        /// As it should be.
+        expected: String,
+    },
     /// The keyspace is replicated in another way than is configured.
     Replication {
         /// As the keyspace has it.
@@ -68,11 +78,19 @@ pub enum Drift {
 }
 
 impl Drift {
+    /// The table that applying the schema puts right; `None` where only an operator can.
+    pub(super) const fn of_settings(&self) -> Option<&'static str> {
+        match self {
+            Self::Retention { table, .. } | Self::Window { table, .. } => Some(table),
+            Self::Table(_) | Self::Column { .. } | Self::Shape { .. } | Self::Replication { .. } => None,
+        }
+    }
+
     /// Whether the program cannot work with it.
     pub const fn breaks(&self) -> bool {
         match self {
             Self::Table(_) | Self::Column { .. } | Self::Shape { .. } => true,
-            Self::Retention { .. } | Self::Replication { .. } => false,
+            Self::Retention { .. } | Self::Window { .. } | Self::Replication { .. } => false,
         }
     }
 }
@@ -91,12 +109,35 @@ impl fmt::Display for Drift {
                     "rows of {table} are kept for {found} s, not {expected} s; run `tidemill schema apply`"
                 )
             }
+            Self::Window { table, found, expected } => {
+                write!(f, "{table} is compacted {found}, not {expected}; run `tidemill schema apply`")
+            }
             Self::Replication { found, expected } => write!(
                 f,
                 "the keyspace is replicated as {found}, not {expected}; change it with ALTER KEYSPACE and repair"
             ),
         }
     }
+}
+
+/// How the compaction that was found differs. A strategy that an operator chose is left alone where any would do.
+pub(super) fn windows(
+    table: &'static Table,
+    expected: Strategy,
+    found: &HashMap<String, String>,
+) -> Option<Drift> {
+    let value = |name: &str| found.get(name).map(String::as_str).unwrap_or_default();
+    let windowed = value("class").ends_with("TimeWindowCompactionStrategy");
+    let (unit, size) = (value("compaction_window_unit"), value("compaction_window_size"));
+    let as_expected = match expected {
+        Strategy::Merging => !windowed,
+        Strategy::Windows(window) => windowed && unit == window.unit && size == window.size.to_string(),
+    };
+    (!as_expected).then(|| Drift::Window {
+        table: table.name,
+        found: if windowed { format!("in windows of {size} {unit}") } else { Strategy::Merging.to_string() },
+        expected: expected.to_string(),
+    })
 }
 
 /// How the columns that were found differ from these tables.
@@ -151,6 +192,7 @@ fn described(kind: &str, place: Place) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ddl::Window;
     use super::*;
     use crate::layout::tables::{ALL, MARKS};
 
@@ -193,6 +235,33 @@ mod tests {
                 "column writer of marks is bigint outside of the key, not bigint at 1 of the clustering key",
             ]
         );
+    }
+
+    #[test]
+    fn other_windows_are_reported_and_a_strategy_of_the_operators_is_not() {
+        let compaction = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+            pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        let days = |size: &'static str| {
+            compaction(&[
+                ("class", "org.apache.cassandra.db.compaction.TimeWindowCompactionStrategy"),
+                ("compaction_window_unit", "DAYS"),
+                ("compaction_window_size", size),
+            ])
+        };
+        let leveled = compaction(&[("class", "LeveledCompactionStrategy")]);
+        let two_days = Strategy::Windows(Window { unit: "DAYS", size: 2 });
+        assert_eq!(windows(&MARKS, two_days, &days("2")), None);
+        assert_eq!(windows(&MARKS, Strategy::Merging, &leveled), None);
+        let said =
+            |expected, found: &HashMap<String, String>| windows(&MARKS, expected, found).unwrap().to_string();
+        let run = "run `tidemill schema apply`";
+        assert_eq!(
+            said(two_days, &days("3")),
+            format!("marks is compacted in windows of 3 DAYS, not in windows of 2 DAYS; {run}")
+        );
+        assert!(said(two_days, &leveled).contains("without windows, not in windows of 2 DAYS"));
+        assert!(said(Strategy::Merging, &days("3")).contains("in windows of 3 DAYS, not without windows"));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::fmt::Write as _;
 
 use super::options::{CqlOptions, Keyspace};
 use super::session::OpenError;
-use crate::layout::tables::{BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, REJECTS, SEALS, SEGMENTS};
+use crate::layout::tables::{
+    BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, PERIODS, REJECTS, SEALS, SEGMENTS, WRITERS,
+};
 use crate::wide::ColumnType::{Instant, Int, Text};
 use crate::wide::{Column, Retention, Rows, Table, Workload};
 use ddl::Ddl;
@@ -34,12 +36,18 @@ struct Migration {
     version: i64,
     /// Tables that are new in it, as they are defined today; what later versions add to them is added by those too.
     tables: &'static [&'static Table],
+    /// Tables of earlier versions that have other settings since; a keyspace that begins with it has them already.
+    altered: &'static [&'static Table],
 }
 
 /// Every version, in order. What is here was applied somewhere: only add.
 static MIGRATIONS: [Migration; 2] = [
-    Migration { version: 1, tables: &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS] },
-    Migration { version: 2, tables: &[&SEALS, &BLOCKS, &FRAMES, &LEASES] },
+    Migration { version: 1, tables: &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS], altered: &[] },
+    Migration {
+        version: 2,
+        tables: &[&SEALS, &PERIODS, &WRITERS, &BLOCKS, &FRAMES, &LEASES],
+        altered: &[&MARKS, &REJECTS],
+    },
 ];
 
 /// Which versions were applied.
@@ -176,6 +184,9 @@ pub async fn apply(options: &CqlOptions) -> Result<Applied, SchemaError> {
         for table in migration.tables {
             survey.change(&ddl.table(table)).await?;
         }
+        for table in migration.altered.iter().filter(|_| done > 0) {
+            survey.change(&ddl.retention(table)).await?;
+        }
         survey.change(&record(&options.keyspace, migration.version)).await?;
     }
     let drift = settle(&survey, options, ddl).await?;
@@ -228,12 +239,14 @@ async fn differences(
 ) -> Result<Vec<Drift>, SchemaError> {
     let ddl = Ddl::new(options, server);
     let mut drift = drift::columns(&tables(), &survey.columns(&options.keyspace).await?);
-    let times = survey.times_to_live(&options.keyspace).await?;
+    let settings = survey.settings(&options.keyspace).await?;
     for table in tables() {
+        let Some(found) = settings.get(table.name) else { continue };
         let expected = ddl.time_to_live(table).unwrap_or_default();
-        if let Some(&found) = times.get(table.name).filter(|&&found| found != expected) {
-            drift.push(Drift::Retention { table: table.name, found, expected });
+        if found.time_to_live != expected {
+            drift.push(Drift::Retention { table: table.name, found: found.time_to_live, expected });
         }
+        drift.extend(drift::windows(table, ddl.strategy(table), &found.compaction));
     }
     let mut found = survey.replication(&options.keyspace).await?.unwrap_or_default();
     found.remove("class");
@@ -249,8 +262,7 @@ async fn differences(
 async fn settle(survey: &Survey, options: &CqlOptions, ddl: Ddl<'_>) -> Result<Vec<Drift>, SchemaError> {
     let mut left = report(survey, options).await?.drift;
     for table in tables() {
-        let late =
-            |drift: &Drift| matches!(drift, Drift::Retention { table: name, .. } if *name == table.name);
+        let late = |drift: &Drift| drift.of_settings() == Some(table.name);
         if left.iter().any(late) {
             survey.change(&ddl.retention(table)).await?;
             left.retain(|drift| !late(drift));

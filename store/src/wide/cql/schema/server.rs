@@ -83,6 +83,17 @@ impl Server {
         matches!(self, Self::ScyllaDb(version) if version.major >= 6)
     }
 
+    /// What makes time-window compaction take expired rows out of single files; servers do not by default.
+    pub(super) const fn single_file_purge(self) -> &'static str {
+        match self {
+            Self::Cassandra(_) => {
+                ", 'tombstone_threshold': '0.2', 'tombstone_compaction_interval': '86400', \
+                 'unchecked_tombstone_compaction': 'true'"
+            }
+            Self::ScyllaDb(_) => ", 'tombstone_threshold': '0.2', 'tombstone_compaction_interval': '86400'",
+        }
+    }
+
     /// How a table's compression is named.
     pub(super) const fn compression_key(self) -> &'static str {
         match self {

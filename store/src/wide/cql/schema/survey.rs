@@ -26,6 +26,14 @@ use super::server::Server;
 /// How often a change is tried. The server's own limit of some seconds lies in between.
 const ATTEMPTS_MAX: u32 = 3;
 
+/// Settings of a table.
+pub(super) struct Settings {
+    /// Seconds that rows live; 0 for ever.
+    pub(super) time_to_live: u64,
+    /// How it is compacted.
+    pub(super) compaction: HashMap<String, String>,
+}
+
 /// A session that looks at the schema and changes it.
 pub(super) struct Survey {
     session: Session,
@@ -120,16 +128,20 @@ impl Survey {
         Ok(found.collect())
     }
 
-    /// Seconds that rows of each table live; 0 for ever.
-    pub(super) async fn times_to_live(
+    /// The settings of each table that depend on retention.
+    pub(super) async fn settings(
         &self,
         keyspace: &Keyspace,
-    ) -> Result<BTreeMap<String, u64>, SchemaError> {
-        let text =
-            "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?";
-        let rows: Vec<(String, Option<i32>)> = self.rows(text, (keyspace.as_str(),)).await?;
-        let seconds = |given: Option<i32>| given.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
-        Ok(rows.into_iter().map(|(table, given)| (table, seconds(given))).collect())
+    ) -> Result<BTreeMap<String, Settings>, SchemaError> {
+        let text = "SELECT table_name, default_time_to_live, compaction FROM system_schema.tables \
+                    WHERE keyspace_name = ?";
+        let rows: Vec<(String, Option<i32>, HashMap<String, String>)> =
+            self.rows(text, (keyspace.as_str(),)).await?;
+        let settings = rows.into_iter().map(|(table, seconds, compaction)| {
+            let time_to_live = seconds.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+            (table, Settings { time_to_live, compaction })
+        });
+        Ok(settings.collect())
     }
 
     /// The rows that a question gives.

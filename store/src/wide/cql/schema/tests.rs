@@ -1,14 +1,20 @@
 //! Golden files of the schema: what operators have in their clusters must not change unnoticed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::*;
-use crate::layout::tables;
+use crate::layout::{Resolution, RetentionTimes, tables};
 
 fn options() -> CqlOptions {
     let keyspace = Keyspace::new("tidemill").unwrap();
     let mut options = CqlOptions::new(vec!["db1:9042".to_owned()], keyspace, "north", 3);
     options.replication.insert("south".to_owned(), 2);
+    let days = |days: u64| Duration::from_hours(24 * days);
+    let frames = [(60, days(90)), (3600, days(730))];
+    options.retention.raw = Some(days(30));
+    options.retention.frames =
+        frames.map(|(seconds, retention)| (Resolution::from_seconds(seconds).unwrap(), retention)).into();
     options
 }
 
@@ -33,6 +39,16 @@ fn scylladb_gets_its_own_words() {
     assert_eq!(printed("scylladb-2025.1"), include_str!("golden/scylladb-2025.1.cql"));
     let earlier = printed("scylladb-5.4");
     assert!(earlier.contains("SizeTieredCompactionStrategy") && !earlier.contains("tablets"), "{earlier}");
+}
+
+#[test]
+fn what_is_kept_for_ever_is_merged_and_not_cut_into_windows() {
+    let mut options = options();
+    options.retention = RetentionTimes::FOREVER;
+    let ddl = Ddl::new(&options, "cassandra-5.0".parse().unwrap());
+    assert_eq!(ddl.strategy(&BLOCKS), ddl::Strategy::Merging);
+    assert_eq!(ddl.strategy(&FRAMES), ddl::Strategy::Merging);
+    assert_ne!(ddl.strategy(&REJECTS), ddl::Strategy::Merging);
 }
 
 #[test]
