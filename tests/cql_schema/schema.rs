@@ -176,7 +176,7 @@ pub(crate) async fn lifetimes(options: CqlOptions) -> Result<()> {
     let left = async |table: &str| -> Result<Vec<Option<i32>>> {
         let text = format!("SELECT TTL(body) FROM {}.{table}", options.keyspace);
         let rows = session.query_unpaged(text, ()).await?.into_rows_result()?;
-        Ok(rows.rows::<(Option<i32>,)>()?.map(|row| Ok(row?.0)).collect::<Result<_>>()?)
+        rows.rows::<(Option<i32>,)>()?.map(|row| Ok(row?.0)).collect::<Result<_>>()
     };
     let blocks = left("blocks").await?;
     let days = |seconds: Option<i32>| f64::from(seconds.unwrap_or_default()) / 86_400.0;

@@ -1,12 +1,12 @@
-//! A device gateway that publishes a plan's messages one after another, whatever happens to the
-//! server meanwhile, and knows what must be there.
+//! A device gateway that publishes a plan's messages one after another, or in the order of a
+//! [`delivery`](crate::delivery), whatever happens to the server meanwhile, and knows what must be there.
 //!
 //! The order of looking matters: what was acknowledged is taken before the server is asked, what
 //! was issued after it answered. So a verdict is fair while messages are on their way.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,21 +36,31 @@ pub struct Feed {
 #[derive(Debug)]
 struct Shared {
     publisher: Publisher,
-    issued: AtomicU64,
+    issued: Mutex<BTreeSet<u64>>,
     stop: AtomicBool,
 }
 
 impl Feed {
     /// Starts publishing with message 0.
     pub fn start(plan: Plan, settings: Settings) -> Result<Self> {
+        Self::start_in_order(plan, settings, 0..)
+    }
+
+    /// Starts publishing these messages, of which some may come more than once; ends by itself after the last.
+    pub fn start_in_order(
+        plan: Plan,
+        settings: Settings,
+        order: impl IntoIterator<Item = u64, IntoIter: Send + 'static>,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             publisher: Publisher::start(settings)?,
-            issued: AtomicU64::new(0),
+            issued: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let publishing = Arc::clone(&shared);
+        let order = order.into_iter();
         let thread = std::thread::Builder::new().name("feed".to_owned());
-        let thread = thread.spawn(move || publishing.publish(plan))?;
+        let thread = thread.spawn(move || publishing.publish(plan, order))?;
         Ok(Self { plan, shared, thread: Some(thread) })
     }
 
@@ -64,9 +74,25 @@ impl Feed {
         self.shared.publisher.acknowledged_count()
     }
 
-    /// Messages 0 to below this may have been sent.
+    /// How many different messages may have been sent.
     pub fn issued(&self) -> u64 {
-        self.shared.issued.load(Ordering::SeqCst)
+        u64::try_from(self.shared.issued().len()).unwrap_or(u64::MAX)
+    }
+
+    /// The numbers of the messages that may have been sent.
+    pub fn issued_numbers(&self) -> BTreeSet<u64> {
+        self.shared.issued().clone()
+    }
+
+    /// Whether there is nothing more to publish.
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until all of a finite order is published and acknowledged.
+    pub fn wait_over(&mut self, within: Duration) -> Result<()> {
+        wait::until_true("the last message", within, || self.is_over())?;
+        self.finish(within)
     }
 
     /// Waits until this many more messages are acknowledged than are now.
@@ -90,7 +116,7 @@ impl Feed {
     pub fn verify(&self, http: &Http) -> Result<Verdict> {
         let acknowledged = self.acknowledged();
         let read = api::plan_samples(http, &self.plan)?;
-        let mut checker = Checker::new(self.plan, 0..self.issued(), acknowledged);
+        let mut checker = Checker::new(self.plan, self.issued_numbers(), acknowledged);
         for sample in read {
             checker.see(sample);
         }
@@ -108,11 +134,18 @@ impl Drop for Feed {
 }
 
 impl Shared {
-    fn publish(&self, plan: Plan) -> Result<()> {
-        while !self.stop.load(Ordering::SeqCst) {
-            let number = self.issued.fetch_add(1, Ordering::SeqCst);
+    fn issued(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, plan: Plan, order: impl Iterator<Item = u64>) -> Result<()> {
+        for (number, sent) in order.zip(1_u64..) {
+            if self.stop.load(Ordering::SeqCst) {
+                break;
+            }
+            self.issued().insert(number);
             self.publisher.publish(number, &plan.topic(number), &plan.payload(number), ROOM_WITHIN)?;
-            if number % BURST == BURST - 1 {
+            if sent.is_multiple_of(BURST) {
                 wait::pause(BURST_PAUSE);
             }
         }

@@ -9,6 +9,7 @@ pub mod api;
 pub mod cassandra;
 pub mod command;
 pub mod csv_series;
+pub mod delivery;
 pub mod environment;
 pub mod feed;
 pub mod http;

@@ -117,6 +117,32 @@ pub fn ensure_equal(read: &Windows, expected: &Windows) -> Result<()> {
     Ok(())
 }
 
+/// As [`ensure_equal`], while samples are on their way: what is read lies between the windows of what was certainly
+/// there and those of what may have been. Windows that nothing was on its way to must be right exactly.
+pub fn ensure_between(read: &Windows, certain: &Windows, possible: &Windows) -> Result<()> {
+    for (start, most) in possible {
+        let least = certain.get(start).map_or(0, |window| window.count);
+        let have = read.get(start).map_or(0, |window| window.count);
+        ensure!(
+            least <= have && have <= most.count,
+            "window at {start}: {have} samples, expected {least} to {}",
+            most.count
+        );
+        if least == most.count {
+            let only =
+                |windows: &Windows| windows.iter().filter(|(at, _)| *at == start).map(copied).collect();
+            ensure_equal(&only(read), &only(possible))?;
+        }
+    }
+    let invented = read.keys().find(|start| !possible.contains_key(start));
+    ensure!(invented.is_none(), "a window at {invented:?}, where nothing was sent");
+    Ok(())
+}
+
+fn copied((start, window): (&i128, &Window)) -> (i128, Window) {
+    (*start, *window)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +159,24 @@ mod tests {
     #[test]
     fn small_values_survive_large_ones_in_a_sum() {
         assert_eq!(sum(&[1.0, 1e100, 1.0, -1e100]).to_bits(), 2.0_f64.to_bits());
+    }
+
+    #[test]
+    fn what_is_on_its_way_may_be_there_or_not_and_nothing_else_may_differ() {
+        let certain = expected(&Series::from([(0, 1.0), (10, 2.0)]), 10);
+        let possible = expected(&Series::from([(0, 1.0), (10, 2.0), (11, 4.0)]), 10);
+        for read in [&certain, &possible] {
+            ensure_between(read, &certain, &possible).unwrap();
+        }
+        let wrong = [
+            expected(&Series::from([(0, 1.5), (10, 2.0)]), 10),
+            expected(&Series::from([(10, 2.0)]), 10),
+            expected(&Series::from([(0, 1.0), (10, 2.0), (11, 4.0), (12, 4.0)]), 10),
+            expected(&Series::from([(0, 1.0), (10, 2.0), (20, 4.0)]), 10),
+        ];
+        for read in wrong {
+            assert!(ensure_between(&read, &certain, &possible).is_err(), "{read:?}");
+        }
     }
 
     #[test]

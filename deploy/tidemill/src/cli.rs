@@ -32,6 +32,14 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Create, migrate or show the schema of a Cassandra-compatible store.
     Schema(SchemaArgs),
+    /// Show per shard what waits for the mill, and how many bytes are stored in which form.
+    Status(StatusArgs),
+    /// Grind buckets now, whatever the planner would say.
+    Grind(GrindArgs),
+    /// Compute rollups again from samples and report every difference.
+    Verify(VerifyArgs),
+    /// Show, add or suggest eras: how many shards there are and how wide a bucket is, from a time on.
+    Era(EraArgs),
 }
 
 /// Where configuration comes from.
@@ -147,4 +155,79 @@ pub(crate) struct SchemaPrintArgs {
     /// configured.
     #[arg(long, default_value = "cassandra-5.0", value_name = "SERVER")]
     pub(crate) server: String,
+}
+
+/// `tidemill status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Print JSON, for machines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `tidemill grind`
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["bucket", "all"])))]
+pub(crate) struct GrindArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The bucket that holds this time: RFC 3339, Unix seconds, or relative such as `-1h`. May be repeated.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) bucket: Vec<String>,
+    /// Every bucket that has something to grind.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only these shards, separated by commas.
+    #[arg(long, value_name = "SHARD", value_delimiter = ',')]
+    pub(crate) shard: Vec<u16>,
+}
+
+/// `tidemill verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Only buckets that touch this range, `START..END`; either may be missing.
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+    pub(crate) range: Option<String>,
+    /// Where to remember how far it came, so that it goes on there when it is run again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+}
+
+/// `tidemill era`
+#[derive(Debug, Args)]
+pub(crate) struct EraArgs {
+    #[command(subcommand)]
+    pub(crate) action: EraAction,
+}
+
+/// What to do with eras.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EraAction {
+    /// Show all eras.
+    List(ConfigArgs),
+    /// Add one; refused for the past and the near future.
+    Add(EraAddArgs),
+    /// Measure the present era and propose the next.
+    Suggest(ConfigArgs),
+}
+
+/// `tidemill era add`
+#[derive(Debug, Args)]
+pub(crate) struct EraAddArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// From when on: RFC 3339, Unix seconds, or relative to now such as `1d`. It must lie on a bucket boundary of both
+    /// eras; an error says which is next.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: String,
+    /// Shards.
+    #[arg(long)]
+    pub(crate) shards: u64,
+    /// Width of a bucket, such as 6h.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) bucket_width: Span,
 }

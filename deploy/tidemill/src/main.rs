@@ -15,13 +15,14 @@ mod publisher;
 mod replay;
 mod service;
 mod shutdown;
+mod status;
 mod storage;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigArgs, EraAction};
 use crate::commands::Outcome;
 use crate::config::{Config, RawConfig, load};
 
@@ -93,7 +94,37 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             block_on(commands::schema::schema(&args.action))?;
             Ok(Outcome::Complete)
         }
+        Command::Status(args) => {
+            let config = quietly(&args.config)?;
+            block_on(commands::status::status(&config, &args))?;
+            Ok(Outcome::Complete)
+        }
+        Command::Grind(args) => {
+            let config = quietly(&args.config)?;
+            block_on(commands::grind::grind(&config, &args))?;
+            Ok(Outcome::Complete)
+        }
+        Command::Verify(args) => {
+            let config = quietly(&args.config)?;
+            Ok(block_on(commands::verify::verify(&config, &args))?)
+        }
+        Command::Era(args) => {
+            let config = match &args.action {
+                EraAction::List(config) | EraAction::Suggest(config) => config,
+                EraAction::Add(add) => &add.config,
+            };
+            block_on(commands::era::era(&quietly(config)?, &args.action))?;
+            Ok(Outcome::Complete)
+        }
     }
+}
+
+/// The configuration of a command that talks for itself: its log keeps to what went wrong.
+fn quietly(args: &ConfigArgs) -> Result<Config, Failure> {
+    let mut raw = load(args.config.as_deref()).map_err(misconfigured)?;
+    quieten(&mut raw);
+    logging::install(&raw.log).map_err(misconfigured)?;
+    Config::check(&raw).map_err(misconfigured)
 }
 
 /// The demo talks for itself; its log keeps to what went wrong, unless asked otherwise.

@@ -1,14 +1,15 @@
 //! The parts of a running process: how they are put together, and in which order they end.
 //!
-//! From the store up: eras, pipeline, the sources that feed it, the HTTP server. They end the other way round but
-//! for HTTP, which stays to the last so that the end can be watched: sources stop taking and acknowledge what
-//! becomes durable, then the pipeline is drained (I1), then HTTP closes.
+//! From the store up: eras, pipeline, the sources that feed it, the mill, the HTTP server. They end the other way
+//! round but for HTTP, which stays to the last so that the end can be watched: sources stop taking and acknowledge
+//! what becomes durable, then the pipeline is drained (I1), then the mill gives its shards back, then HTTP closes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use axum::Router;
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 use tidemill_analytics::api::{ApiState, operator_router, router};
@@ -19,17 +20,19 @@ use tidemill_ingest::source::listener::{AllowAll, Listener, ListenerMetrics, Lis
 use tidemill_ingest::source::mqtt::{MqttMetrics, MqttReport, MqttSource};
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::layout::{Eras, install_eras};
-use tidemill_store::read::{Reader, Told};
+use tidemill_store::mill::{Mill, MillMetrics};
+use tidemill_store::read::{ReadOptions, Reader, Told};
 use tidemill_store::wide::{Retrying, Wide};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cli::Role;
-use crate::clock::{SystemClock, fresh_writer};
+use crate::clock::{SystemClock, fresh_writer, random_bits};
 use crate::commands::Outcome;
 use crate::config::Config;
 use crate::health::Health;
+use crate::status;
 use crate::storage;
 
 /// Time that is kept back from the shutdown for the pipeline's own end, after its sources ended.
@@ -41,6 +44,7 @@ type Patient<W> = Retrying<Arc<W>>;
 /// A running process.
 pub(crate) struct Service<W> {
     ingest: Option<Ingest>,
+    mill: Option<Part<()>>,
     query: Option<Arc<Reader<Patient<W>>>>,
     http: Http,
     watchdog: JoinHandle<()>,
@@ -100,20 +104,20 @@ impl<W: Wide> Service<W> {
         roles: &[Role],
         registry: Registry,
     ) -> anyhow::Result<Self> {
-        if roles.contains(&Role::Mill) {
-            tracing::debug!("the mill has nothing to do yet: reads merge segments");
-        }
-        ensure!(
-            roles.contains(&Role::Ingest) || roles.contains(&Role::Query),
-            "--roles mill alone has nothing to do in this version; add ingest or query"
-        );
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let era = config.first_era();
         let eras = Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?);
         let health = Health::new();
         let patient = storage::patient(Arc::clone(&wide), &registry)?;
-        let reader = Arc::new(Reader::new(Arc::new(patient), config.reads()));
-        let serve_http = Http::bind(Arc::clone(&reader), config, roles, &registry, &health).await?;
+        let options = ReadOptions {
+            resolutions: config.mill().resolutions.clone(),
+            retention: config.mill().retention.clone(),
+            clock: Some(Arc::new(SystemClock)),
+        };
+        let reader = Arc::new(Reader::with(Arc::new(patient), config.reads(), options));
+        let mill = Arc::new(new_mill(Arc::clone(&wide), Arc::clone(&eras), config, &registry)?);
+        let routes = status::routes(Arc::clone(&mill));
+        let serve_http = Http::bind(Arc::clone(&reader), routes, config, roles, (&registry, &health)).await?;
         let ingest = if roles.contains(&Role::Ingest) {
             // Queries of this process are told of every segment, so that they need not look for it.
             let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
@@ -121,8 +125,11 @@ impl<W: Wide> Service<W> {
         } else {
             None
         };
+        let mill =
+            roles.contains(&Role::Mill).then(|| Part::start(|stop| async move { mill.run(stop.0).await }));
         Ok(Self {
             ingest,
+            mill,
             query: roles.contains(&Role::Query).then_some(reader),
             // Last: who is told that it is ready can connect devices.
             http: serve_http(),
@@ -166,6 +173,11 @@ impl<W: Wide> Service<W> {
             Some(ingest) => ingest.stop(deadline).await,
             None => Outcome::Complete,
         };
+        if let Some(mill) = self.mill
+            && let Err(error) = mill.end().await
+        {
+            tracing::error!(%error, "the mill failed");
+        }
         self.watchdog.abort();
         match self.http.part.end().await {
             Ok(Drained { cut: 0 }) => {}
@@ -176,20 +188,33 @@ impl<W: Wide> Service<W> {
     }
 }
 
+/// The mill of this process; it does nothing until it runs.
+fn new_mill<W: Wide>(
+    wide: Arc<W>,
+    eras: Arc<Eras>,
+    config: &Config,
+    registry: &Registry,
+) -> anyhow::Result<Mill<W>> {
+    let metrics = MillMetrics::register(registry)?;
+    let name = format!("mill-{:016x}", random_bits()?);
+    Ok(Mill::new(wide, eras, name, config.mill().clone(), Arc::new(SystemClock), metrics))
+}
+
 impl Http {
-    /// Takes the address; what is returned starts to answer on it.
+    /// Takes the address; what is returned starts to answer on it, `more` beside the API.
     async fn bind<W: Wide>(
         reader: Arc<Reader<W>>,
+        more: Router,
         config: &Config,
         roles: &[Role],
-        registry: &Registry,
-        health: &Health,
+        (registry, health): (&Registry, &Health),
     ) -> anyhow::Result<impl FnOnce() -> Self> {
         let state = ApiState::new(reader, Arc::new(SystemClock), config.api(), registry, health.probe())?;
         let http = config.http();
         let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
         let address = server.local_addr();
         let routes = if roles.contains(&Role::Query) { router(state) } else { operator_router(state) };
+        let routes = routes.merge(more);
         Ok(move || {
             tracing::info!(%address, "listening for HTTP");
             Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) }

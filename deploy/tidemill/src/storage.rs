@@ -7,9 +7,11 @@ use anyhow::Context;
 use prometheus::Registry;
 use tidemill_store::layout::tables;
 use tidemill_store::metrics::{RetryMetrics, WideMetrics};
+use tidemill_store::model::Clock;
 use tidemill_store::wide::cql::{Cql, CqlOptions, schema};
 use tidemill_store::wide::lsm::{Lsm, LsmOptions};
 use tidemill_store::wide::{Metered, RetryPolicy, Retrying, Wide};
+use tokio::task::JoinHandle;
 
 use crate::clock::{SystemClock, random_bits};
 
@@ -21,6 +23,26 @@ pub(crate) async fn open_embedded(options: LsmOptions, registry: &Registry) -> a
     let store = open.await?.with_context(|| format!("the embedded store in {}", directory.display()))?;
     tracing::info!(directory = %directory.display(), "embedded store opened");
     Ok(Arc::new(store))
+}
+
+/// How often the embedded store looks for what has expired.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
+
+/// Drops what has expired of the embedded store, again and again until aborted. Clusters do it by themselves.
+pub(crate) fn keep_expiring(store: &Arc<Lsm>) -> JoinHandle<()> {
+    let store = Arc::clone(store);
+    tokio::spawn(async move {
+        loop {
+            match store.expire(SystemClock.now()).await {
+                Ok(expired) if expired.windows.is_empty() => {}
+                Ok(expired) => {
+                    tracing::info!(windows = ?expired.windows, bytes = expired.bytes, "expired data was dropped");
+                }
+                Err(error) => tracing::warn!(%error, "expired data was not dropped; it is tried again"),
+            }
+            tokio::time::sleep(EXPIRE_EVERY).await;
+        }
+    })
 }
 
 /// Connects to a cluster, after bringing its schema up to date where that is allowed.

@@ -13,6 +13,7 @@ mod failure;
 mod frames;
 mod grind;
 mod lease;
+mod measure;
 mod merge;
 pub mod metrics;
 mod miller;

@@ -3,6 +3,7 @@
 use super::MillFailure;
 use super::miller::Mill;
 use super::survey::{ShardView, all_seals};
+use crate::layout::Place;
 use crate::model::{Shard, Timestamp};
 use crate::wide::Wide;
 
@@ -70,6 +71,22 @@ impl<W: Wide> Mill<W> {
             status.garbage_bytes += seal.summary.garbage_bytes;
         }
         Ok(status)
+    }
+}
+
+impl<W: Wide> Mill<W> {
+    /// Every bucket with marks, oldest first: what may have something to grind, whoever has its lease.
+    pub async fn waiting(&self) -> Result<Vec<Place>, MillFailure> {
+        let (store, eras) = (&self.grinder.store, self.eras());
+        let mut places = Vec::new();
+        for shard in (0..eras.shards_max()).map(Shard::new) {
+            let mut view = ShardView::default();
+            view.look(store, &eras, shard).await?;
+            let marked = view.buckets.iter().filter(|(_, known)| known.is_marked());
+            places.extend(marked.map(|(&bucket, _)| Place { shard, bucket }));
+        }
+        places.sort_unstable_by_key(|place| (place.bucket, place.shard));
+        Ok(places)
     }
 }
 

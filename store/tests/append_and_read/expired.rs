@@ -88,9 +88,10 @@ async fn what_has_expired_is_not_read_and_answers_say_so() {
             cells.map(|(_, state)| state.count()).collect::<Vec<_>>()
         })
     };
-    let refused = |answer: Result<Vec<u64>, ReadFailure>| match answer.unwrap_err() {
-        ReadFailure::Expired { before, resolution } => (before, resolution),
-        failure => panic!("{failure}"),
+    let refused = |answer: Result<Vec<u64>, ReadFailure>| {
+        let failure = answer.unwrap_err();
+        let ReadFailure::Expired { before, resolution } = failure else { panic!("{failure}") };
+        (before, resolution)
     };
     assert_eq!((runs().await.answer[0].run.len(), runs().await.explain.expired_before), (720, None));
     assert_eq!(folds(&[0, 5, 8 * HOUR]).await.unwrap(), [1, 719]);

@@ -65,7 +65,7 @@ async fn show<W: Wide>(
 ) -> anyhow::Result<Outcome> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let started_at = clock.now().floor_to_millis();
-    let service = Service::start(wide, config, &[Role::Ingest, Role::Query], registry).await?;
+    let service = Service::start(wide, config, &[Role::Ingest, Role::Mill, Role::Query], registry).await?;
     print(&introduction(args, &service)?)?;
     let (stop_fleet, fleet_stops) = watch::channel(false);
     let fleet = match service.mqtt_address() {

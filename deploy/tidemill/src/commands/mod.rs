@@ -2,8 +2,14 @@
 
 pub(crate) mod check_config;
 pub(crate) mod demo;
+pub(crate) mod era;
+
+pub(crate) mod grind;
+mod on_store;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod status;
+pub(crate) mod verify;
 
 use std::io::Write;
 

@@ -13,12 +13,15 @@ use tidemill_ingest::policy::TimePolicy;
 use tidemill_ingest::source::listener::{Limits, ListenerConfig, bind_is_allowed};
 use tidemill_ingest::source::mqtt::MqttConfig;
 use tidemill_ingest::topic::TopicTemplates;
-use tidemill_store::layout::{BucketWidth, ShardCount};
+use tidemill_store::layout::{BucketWidth, RetentionTimes, ShardCount};
+use tidemill_store::mill::MillOptions;
 use tidemill_store::read::ReadLimits;
+use tidemill_store::wide::Expiry;
 use tidemill_store::wide::cql::{Consistency, CqlOptions, Credentials, Keyspace};
 use tidemill_store::wide::lsm::LsmOptions;
 
 use super::brokers::brokers;
+use super::mill::{mill, retention};
 use super::raw::{
     RawBackend, RawCassandra, RawConfig, RawConsistency, RawHttp, RawIngest, RawListener, RawQuery,
     RawTimeUnit,
@@ -32,6 +35,7 @@ pub(crate) struct Config {
     ingest: IngestConfig,
     listener: Option<ListenerConfig>,
     mqtt: Option<MqttConfig>,
+    mill: MillOptions,
     reads: ReadLimits,
     api: ApiLimits,
     http: HttpConfig,
@@ -74,7 +78,11 @@ impl Config {
     /// Judges `raw`; the error names the key and says what it must be.
     pub(crate) fn check(raw: &RawConfig) -> anyhow::Result<Self> {
         let shutdown_timeout = raw.shutdown_timeout.0;
-        let ingest = ingest(&raw.ingest)?;
+        let retention = retention(&raw.store.retention).context("[store.retention]")?;
+        let mut ingest = ingest(&raw.ingest)?;
+        // What would be gone at once is not taken.
+        ingest.times.past_max =
+            retention.raw.map_or(ingest.times.past_max, |raw| raw.min(ingest.times.past_max));
         let mqtt = brokers(&raw.ingest.mqtt, ingest.templates.subscriptions(), shutdown_timeout);
         let listener = listener(&raw.ingest.listener, shutdown_timeout)?;
         let packet_bytes_max = listener.as_ref().map_or(0, |listener| listener.limits.packet_bytes_max);
@@ -84,11 +92,12 @@ impl Config {
             ingest.memory.in_flight_bytes_max
         );
         Ok(Self {
-            backend: backend(raw)?,
+            backend: backend(raw, &retention)?,
             first_era: first_era(raw)?,
             ingest,
             listener,
             mqtt: mqtt.context("[ingest.mqtt]")?,
+            mill: mill(&raw.mill, retention, raw.query.timeout.0).context("[mill]")?,
             reads: reads(&raw.query)?,
             api: api(&raw.query)?,
             http: http(&raw.http, shutdown_timeout)?,
@@ -114,6 +123,11 @@ impl Config {
     /// The brokers to consume from, where there are any.
     pub(crate) const fn mqtt(&self) -> Option<&MqttConfig> {
         self.mqtt.as_ref()
+    }
+
+    /// How what came in is ground, and how long everything is kept.
+    pub(crate) const fn mill(&self) -> &MillOptions {
+        &self.mill
     }
 
     /// How much a query may take.
@@ -142,13 +156,15 @@ impl Config {
     }
 }
 
-fn backend(raw: &RawConfig) -> anyhow::Result<Backend> {
+fn backend(raw: &RawConfig, retention: &RetentionTimes) -> anyhow::Result<Backend> {
     match raw.store.backend {
         RawBackend::Embedded => {
             let directory = &raw.store.embedded.directory;
             ensure!(!directory.is_empty(), "store.embedded.directory is empty; name a directory");
             let mut options = LsmOptions::new(directory);
             options.cache_bytes = raw.store.embedded.cache_bytes_max;
+            options.expiry =
+                Expiry { ground: retention.clone(), rejects: Some(raw.store.rejects_retention.0) };
             Ok(Backend::Embedded(options))
         }
         RawBackend::Cassandra => {
@@ -162,6 +178,7 @@ fn backend(raw: &RawConfig) -> anyhow::Result<Backend> {
 pub(crate) fn schema_options(raw: &RawConfig) -> anyhow::Result<CqlOptions> {
     let mut options = cassandra(&raw.store.cassandra).context("[store.cassandra]")?;
     options.rejects_retention = raw.store.rejects_retention.0;
+    options.retention = retention(&raw.store.retention).context("[store.retention]")?;
     options.check().context("[store.cassandra]")?;
     Ok(options)
 }
@@ -216,6 +233,7 @@ fn ingest(raw: &RawIngest) -> anyhow::Result<IngestConfig> {
     config.memory.in_flight_bytes_max = count("ingest.memory_bytes_max", raw.memory_bytes_max)?;
     config.rejects.payload_bytes_max =
         count("ingest.reject_payload_bytes_max", raw.reject_payload_bytes_max)?;
+    config.append.idle_max = raw.bucket_idle.0;
     config.append.catalog.sources_max = count("ingest.sources_per_shard_max", raw.sources_per_shard_max)?;
     config.decode = DecodeLimits {
         depth_max: count("ingest.message.depth_max", raw.message.depth_max)?,

@@ -6,6 +6,7 @@
 mod brokers;
 mod check;
 mod load;
+mod mill;
 pub(crate) mod raw;
 mod span;
 

@@ -33,6 +33,8 @@ section! {
         store: RawStore = RawStore::default(),
         /// How messages come in.
         ingest: RawIngest = RawIngest::default(),
+        /// How what came in is ground.
+        mill: RawMill = RawMill::default(),
         /// How questions are answered.
         query: RawQuery = RawQuery::default(),
         /// The HTTP server.
@@ -67,6 +69,18 @@ section! {
         first_era: RawEra = RawEra::default(),
         /// How long rejects are kept.
         rejects_retention: Span = Span::days(30),
+        /// How long everything else is kept.
+        retention: RawRetention = RawRetention::default(),
+    }
+}
+
+section! {
+    /// `[store.retention]`, counted from the end of a bucket.
+    RawRetention {
+        /// Raw samples; not given: for ever. Older samples are not taken either.
+        raw: Option<Span> = None,
+        /// Rollups by resolution, such as `{ 1m = "90days" }`; what is not named: for ever.
+        rollups: BTreeMap<String, Span> = BTreeMap::new(),
     }
 }
 
@@ -167,6 +181,9 @@ section! {
         reject_payload_bytes_max: u64 = 64 << 10,
         /// Most sources that one ingester keeps track of in a shard.
         sources_per_shard_max: u64 = 200_000,
+        /// How long a writer leaves the mark of a bucket open in which nothing more comes: what is open is ground only
+        /// in parts.
+        bucket_idle: Span = Span::seconds(600),
         /// Limits of one message.
         message: RawMessage = RawMessage::default(),
         /// Devices connect here.
@@ -257,6 +274,42 @@ section! {
         in_flight_max: u64 = 1_000,
         /// Bytes of one packet.
         packet_bytes_max: u64 = 1 << 20,
+    }
+}
+
+section! {
+    /// `[mill]`
+    RawMill {
+        /// Widths of the windows of stored rollups; each for the buckets that it divides.
+        resolutions: Vec<Span> = vec![Span::seconds(60), Span::seconds(3_600), Span::days(1)],
+        /// Windows are stored where they hold at least so many samples on average; the widest always. Below that,
+        /// reading the samples is cheaper.
+        window_samples_min: u32 = 20,
+        /// Windows at least so wide carry a quantile sketch of 1 %; not given: none do.
+        sketches_from: Option<Span> = None,
+        /// What came in later than this ago is left alone: by then all that came before it is stored.
+        settle: Span = Span::seconds(10),
+        /// Late samples of a bucket that is over are ground once none came for so long,
+        late_quiet: Span = Span::seconds(120),
+        /// and after this time even where more keep coming.
+        late_wait_max: Span = Span::seconds(900),
+        /// A bucket that is not over is ground once so many bytes wait, and more than are ground.
+        tail_bytes_min: u64 = 4 << 20,
+        /// After this time a writer that left its mark open is taken for gone.
+        mark_age_max: Span = Span::days(1),
+        /// How long what was replaced stays for those that still read it: longer than the longest query and the
+        /// delay between replicas.
+        grace: Span = Span::seconds(300),
+        /// How often marks are looked at.
+        interval: Span = Span::seconds(10),
+        /// How often a mill says that it lives.
+        beat: Span = Span::seconds(5),
+        /// After this silence other mills take over its shards.
+        takeover_after: Span = Span::seconds(20),
+        /// Memory for the samples of one grind; larger buckets take several passes.
+        memory_bytes_max: u64 = 192 << 20,
+        /// Share of one processor that grinding takes.
+        cpu_percent: u8 = 50,
     }
 }
 

@@ -32,6 +32,12 @@ impl TryFrom<String> for Span {
     }
 }
 
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
 impl From<Span> for String {
     fn from(span: Span) -> Self {
         humantime::format_duration(span.0).to_string()

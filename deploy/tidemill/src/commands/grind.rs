@@ -1,0 +1,103 @@
+//! `tidemill grind`: buckets that are ground now, by hand.
+
+use std::sync::Arc;
+
+use tidemill_analytics::moment::{self, Utc};
+use tidemill_store::layout::{Eras, Place, load_eras};
+use tidemill_store::mill::{GrindOutcome, Ground};
+use tidemill_store::model::{Clock, Shard, Timestamp};
+use tidemill_store::wide::Wide;
+
+use super::on_store::{OnStore, mill, on_store};
+use crate::cli::GrindArgs;
+use crate::clock::SystemClock;
+use crate::config::Config;
+
+/// Grinds, and prints a line for each bucket.
+pub(crate) async fn grind(config: &Config, args: &GrindArgs) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    let times: Result<Vec<Timestamp>, _> = args.bucket.iter().map(|text| moment::parse(text, now)).collect();
+    let shards = args.shard.iter().copied().map(Shard::new).collect();
+    let times = if args.all { None } else { Some(times?) };
+    on_store(config, Grind { times, shards }).await
+}
+
+/// Which buckets.
+struct Grind {
+    /// Those that hold these times; `None`: all that have something to grind.
+    times: Option<Vec<Timestamp>>,
+    /// Of these shards; of all where empty.
+    shards: Vec<Shard>,
+}
+
+impl OnStore for Grind {
+    async fn run<W: Wide>(self, wide: Arc<W>, config: &Config) -> anyhow::Result<()> {
+        let eras = load_eras(&*wide).await?;
+        let mill = mill(wide, config).await?;
+        let places = match &self.times {
+            Some(times) => places(&eras, times),
+            None => mill.waiting().await?,
+        };
+        let places: Vec<Place> = places.into_iter().filter(|place| self.wants(place.shard)).collect();
+        let count = places.len();
+        for (place, number) in places.into_iter().zip(1..) {
+            let ground = mill.grind_bucket(place).await?;
+            super::print(&line(place, &ground, (number, count)))?;
+        }
+        super::print(&format!("{count} buckets ground\n"))
+    }
+}
+
+impl Grind {
+    fn wants(&self, shard: Shard) -> bool {
+        self.shards.is_empty() || self.shards.contains(&shard)
+    }
+}
+
+/// The buckets of all shards that hold `times`, each once.
+fn places(eras: &Eras, times: &[Timestamp]) -> Vec<Place> {
+    let of_time = |&time: &Timestamp| {
+        let era = eras.at(time);
+        era.shards.shards().map(move |shard| Place { shard, bucket: era.bucket(time) })
+    };
+    let mut places: Vec<Place> = times.iter().flat_map(of_time).collect();
+    places.sort_unstable_by_key(|place| (place.bucket, place.shard));
+    places.dedup();
+    places
+}
+
+fn line(place: Place, ground: &Ground, (number, count): (usize, usize)) -> String {
+    let what = match ground.outcome {
+        GrindOutcome::Nothing => "nothing to grind".to_owned(),
+        GrindOutcome::Unmarked => format!("{} marks deleted", ground.marks_deleted),
+        GrindOutcome::Ground => format!(
+            "{} samples from {} new segments, {} bytes written, {} duplicates, {} corrections",
+            ground.samples, ground.segments, ground.written_bytes, ground.duplicates, ground.corrections
+        ),
+        GrindOutcome::Quarantined => {
+            format!("{} segments came after the raw samples expired; kept as rejects", ground.set_aside)
+        }
+    };
+    let bucket = Utc(place.bucket.start());
+    format!("[{number}/{count}] shard {} bucket {bucket}: {what}\n", place.shard)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidemill_store::layout::{BucketWidth, ShardCount};
+
+    use super::*;
+
+    #[test]
+    fn times_of_one_bucket_mean_it_once_in_each_shard() {
+        let width = BucketWidth::new(Duration::from_hours(1)).unwrap();
+        let eras = Eras::single(ShardCount::new(2).unwrap(), width);
+        let at = |minutes: i64| Timestamp::from_millis(minutes * 60_000).unwrap();
+        let places = places(&eras, &[at(5), at(61), at(0)]);
+        let found: Vec<(u16, i64)> =
+            places.iter().map(|place| (place.shard.get(), place.bucket.start_millis() / 3_600_000)).collect();
+        assert_eq!(found, [(0, 0), (1, 0), (0, 1), (1, 1)]);
+    }
+}

@@ -1,0 +1,141 @@
+//! `tidemill status`: per shard what waits for the mill, and how many bytes are stored in which form.
+//!
+//! An embedded store that is in use by its service is asked through the service.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value as Json;
+use tidemill_store::wide::Wide;
+use tidemill_store::wide::lsm::OpenError;
+
+use super::on_store::{OnStore, mill, on_store};
+use crate::cli::StatusArgs;
+use crate::config::Config;
+use crate::status::{PATH, gather};
+
+/// Every segment that is not ground is looked at.
+const ANSWER_WITHIN: Duration = Duration::from_mins(2);
+
+/// The columns of the table: key in JSON, and heading.
+const COLUMNS: [(&str, &str); 10] = [
+    ("shard", "shard"),
+    ("open", "open"),
+    ("closed_unground", "unground"),
+    ("dirty", "dirty"),
+    ("oldest_unground", "oldest unground"),
+    ("sealed", "ground"),
+    ("samples", "samples"),
+    ("segment_bytes", "segments B"),
+    ("block_bytes", "blocks B"),
+    ("frame_bytes", "frames B"),
+];
+
+/// Prints the status.
+pub(crate) async fn status(config: &Config, args: &StatusArgs) -> anyhow::Result<()> {
+    let show = Show { json: args.json };
+    match on_store(config, show).await {
+        Err(error) if is_in_use(&error) => {
+            let address = config.http().address;
+            let asked = tokio::task::spawn_blocking(move || ask(address)).await?;
+            show.print(
+                &asked.with_context(|| format!("{error:#}; the service at {address} gives no status"))?,
+            )
+        }
+        done => done,
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(OpenError::Locked { .. })))
+}
+
+fn ask(address: SocketAddr) -> anyhow::Result<Json> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_WITHIN)).build();
+    let mut answer = ureq::Agent::from(config).get(format!("http://{address}{PATH}")).call()?;
+    Ok(answer.body_mut().read_json()?)
+}
+
+#[derive(Clone, Copy)]
+struct Show {
+    json: bool,
+}
+
+impl OnStore for Show {
+    async fn run<W: Wide>(self, wide: Arc<W>, config: &Config) -> anyhow::Result<()> {
+        self.print(&gather(&mill(wide, config).await?).await?)
+    }
+}
+
+impl Show {
+    fn print(self, status: &Json) -> anyhow::Result<()> {
+        let text = if self.json { format!("{status}\n") } else { table(status)? };
+        super::print(&text)
+    }
+}
+
+/// One line a shard and one for all of them, in columns.
+fn table(status: &Json) -> anyhow::Result<String> {
+    let shards = status.get("shards").and_then(Json::as_array).context("a status without shards")?;
+    ensure!(shards.iter().all(Json::is_object), "a status without shards");
+    let mut text = String::new();
+    for (_, heading) in COLUMNS {
+        _ = write!(text, "{heading:>20}");
+    }
+    text.push('\n');
+    for shard in shards {
+        for (key, _) in COLUMNS {
+            _ = write!(text, "{:>20}", cell(shard.get(key)));
+        }
+        text.push('\n');
+    }
+    for (key, _) in COLUMNS {
+        let total = match key {
+            "shard" => "all".to_owned(),
+            "oldest_unground" => {
+                let oldest = shards.iter().filter_map(|shard| shard.get(key)?.as_str()).min();
+                oldest.unwrap_or("-").to_owned()
+            }
+            _ => {
+                let all = shards.iter().filter_map(|shard| shard.get(key)?.as_u64());
+                all.sum::<u64>().to_string()
+            }
+        };
+        _ = write!(text, "{total:>20}");
+    }
+    text.push('\n');
+    Ok(text)
+}
+
+fn cell(value: Option<&Json>) -> String {
+    match value {
+        None | Some(Json::Null) => "-".to_owned(),
+        Some(Json::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_shard_and_one_for_all() {
+        let shard = |shard: u16, oldest: Option<&str>| {
+            json!({"shard": shard, "open": 1, "closed_unground": 2, "dirty": 3, "oldest_unground": oldest,
+                   "sealed": 4, "samples": 5, "segment_bytes": 6, "block_bytes": 7, "frame_bytes": 8})
+        };
+        let status = json!({"shards": [shard(0, None), shard(1, Some("2026-01-01T00:00:00Z"))]});
+        let text = table(&status).unwrap();
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[1][..5], ["0", "1", "2", "3", "-"]);
+        assert_eq!(lines[3], ["all", "2", "4", "6", "2026-01-01T00:00:00Z", "8", "10", "12", "14", "16"]);
+        assert!(table(&json!({})).is_err());
+    }
+}

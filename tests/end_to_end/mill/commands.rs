@@ -1,0 +1,28 @@
+//! `tidemill status`, `grind` and `verify` on a store whose service has stopped.
+
+use anyhow::{Result, ensure};
+use tidemill_tests::delivery;
+use tidemill_tests::feed::Feed;
+use tidemill_tests::mqtt::{Protocol, Settings};
+use tidemill_tests::random::Random;
+use tidemill_tests::tidemill::Builder;
+
+use crate::answers::check_all;
+use crate::{PLAN, SOON, WEATHER, eager};
+
+const MESSAGES: u64 = 3_000;
+
+pub(crate) fn all() -> Result<()> {
+    let mut random = Random::new("an_operator_sees_what_is_ground_and_grinds_by_hand")?;
+    let tidemill = eager(Builder::new()?).roles("ingest,query").start()?;
+    let order = delivery::order(&PLAN, MESSAGES, WEATHER, &mut random);
+    let settings = Settings::new(tidemill.mqtt_address(), "fleet", Protocol::V5);
+    let mut feed = Feed::start_in_order(PLAN, settings, order)?;
+    feed.wait_over(SOON)?;
+    ensure!(tidemill.stop(SOON)? == Some(0), "exit code: {}", tidemill.log()?);
+    tidemill.command(&["status"])?.finish(SOON)?.expect(0, &["shard", "unground"])?;
+    tidemill.command(&["grind", "--all"])?.finish(SOON)?.expect(0, &["ground"])?;
+    tidemill.command(&["verify"])?.finish(SOON)?.expect(0, &["0 differences"])?;
+    tidemill.restart()?;
+    check_all(tidemill.http(), &PLAN, &feed)
+}
