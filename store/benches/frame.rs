@@ -14,6 +14,7 @@
 )]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemill_store::codec::Run;
@@ -52,6 +53,8 @@ enum Fleet {
 fn run(fleet: Fleet, random: &mut Random) -> Run {
     let mut state = i64::from(random.below(9000));
     let phase = i64::from(random.below(10_000));
+    // Shared, as a decoded dictionary shares them.
+    let texts: Vec<Arc<str>> = (0..6).map(|n| format!("state {n}").into()).collect();
     let sample = |n: i64| {
         let step = i64::from(random.below(101)) - 50;
         let value = match fleet {
@@ -69,7 +72,8 @@ fn run(fleet: Fleet, random: &mut Random) -> Run {
             }
             Fleet::Text => {
                 state = if random.below(40) == 0 { state + 1 } else { state };
-                Value::Text(format!("state {}", state % 6).into())
+                let state = usize::try_from(state % 6).unwrap();
+                Value::Text(Arc::clone(texts.get(state).unwrap()))
             }
         };
         let jitter = if matches!(fleet, Fleet::Jitter) { phase + i64::from(random.below(200)) } else { 0 };

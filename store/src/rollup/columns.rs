@@ -62,12 +62,15 @@ impl Fold {
                 continue;
             };
             if let Some(mut sketch) = self.sketch.as_ref().map(|_| Box::<super::Sketch>::default()) {
-                for number in values.iter().filter_map(|of| Number::of(&value(*of))) {
-                    sketch.add(number.nearest());
-                }
+                let numbers = values.iter().filter_map(|of| Number::of(&value(*of)));
+                sketch.extend(numbers.map(Number::nearest));
                 fold.sketch = Some(sketch);
             }
-            self.merge(&fold);
+            if self.is_empty() {
+                *self = fold;
+            } else {
+                self.merge(&fold);
+            }
         }
     }
 }

@@ -74,6 +74,21 @@ impl Bins {
         self.counts.get_mut(at).into_iter().for_each(|bin| *bin = bin.saturating_add(count));
     }
 
+    /// Adds one to each of `magnitudes`, with room for all of them made at once.
+    fn take(&mut self, magnitudes: &[i32]) {
+        let (Some(&least), Some(&greatest)) = (magnitudes.iter().min(), magnitudes.iter().max()) else {
+            return;
+        };
+        self.add(greatest, 0);
+        self.add(least, 0);
+        for magnitude in magnitudes {
+            let at = usize::try_from(magnitude.saturating_sub(self.first)).unwrap_or(0);
+            if let Some(bin) = self.counts.get_mut(at) {
+                *bin += 1;
+            }
+        }
+    }
+
     /// Moves what lies below `floor` there.
     fn raise(&mut self, floor: i32) {
         if self.first >= floor {
@@ -127,6 +142,22 @@ impl Sketch {
         } else if number < 0.0 {
             self.negative.add(magnitude(-number), 1);
         }
+    }
+
+    /// Takes many numbers.
+    pub fn extend(&mut self, numbers: impl Iterator<Item = f64>) {
+        let (mut negative, mut positive) = (Vec::new(), Vec::new());
+        for number in numbers {
+            if !number.is_normal() {
+                self.add(number);
+            } else if number < 0.0 {
+                negative.push(magnitude(-number));
+            } else {
+                positive.push(magnitude(number));
+            }
+        }
+        self.negative.take(&negative);
+        self.positive.take(&positive);
     }
 
     /// Takes all numbers of `other`.
@@ -253,12 +284,15 @@ mod tests {
 
         #[test]
         fn merging_in_any_order_is_as_taking_all(numbers in numbers(), cut: prop::sample::Index) {
-            let (some, more) = numbers.split_at(cut.index(numbers.len()));
-            let [some, more] = [some, more].map(sketch);
+            let (some_numbers, more_numbers) = numbers.split_at(cut.index(numbers.len()));
+            let [some, more] = [some_numbers, more_numbers].map(sketch);
             let (mut forth, mut back) = (some.clone(), more.clone());
             forth.merge(&more);
             back.merge(&some);
             prop_assert_eq!(&forth, &sketch(&numbers));
+            let mut extended = sketch(some_numbers);
+            extended.extend(more_numbers.iter().copied());
+            prop_assert_eq!(&extended, &forth);
             prop_assert_eq!(&back, &forth);
             prop_assert_eq!(forth.count(), u64::try_from(numbers.len()).unwrap());
             prop_assert!(Bins::new(forth.positive.first(), forth.positive.counts().to_vec()).is_some());

@@ -161,7 +161,7 @@ proptest! {
         let wide: Vec<Timestamp> = cuts.iter().step_by(every).copied().collect();
         let run = run(&series);
         let mut merged: Vec<(usize, WindowState)> = Vec::new();
-        for (cell, state) in fold_run(&run, &cuts) {
+        for (cell, state) in fold_run_with_sketches(&run, &cuts) {
             match merged.last_mut() {
                 Some((of, wide)) if *of == cell / every => wide.merge(&state),
                 _ if cell % every == 0 => merged.push((cell / every, state)),
@@ -172,7 +172,7 @@ proptest! {
                 }
             }
         }
-        for ((cell, state), (of, merged)) in fold_run(&run, &wide).iter().zip(&merged) {
+        for ((cell, state), (of, merged)) in fold_run_with_sketches(&run, &wide).iter().zip(&merged) {
             prop_assert_eq!(cell, of);
             prop_assert_eq!(&state.boundary, &merged.boundary);
             assert_same(&state.interior, &merged.interior);

@@ -48,6 +48,9 @@ impl WindowState {
     /// between them. A window that starts the wider one must be merged into nothing else first, or its boundary is
     /// no longer one.
     pub fn merge(&mut self, later: &Self) {
+        if self.interior.is_empty() && later.interior.sketch().is_some() {
+            self.interior = Fold::with_sketch();
+        }
         if let Some(sample) = &later.boundary {
             self.interior.push(sample.time, &sample.value);
         }

@@ -65,13 +65,22 @@ fn put_bins(bins: &[Option<&Bins>], starts: Starts<'_>, out: &mut Vec<u8>) {
 }
 
 fn take(n: usize, starts: Starts<'_>, reader: &mut Reader<'_>) -> Result<Vec<i64>, Malformed> {
+    take_at(n, 0..n, starts, reader)
+}
+
+fn take_at(
+    n: usize,
+    wanted: Range<usize>,
+    starts: Starts<'_>,
+    reader: &mut Reader<'_>,
+) -> Result<Vec<i64>, Malformed> {
     let length = reader.length(WHAT)?;
     let mut reader = Reader::new(reader.take(length, WHAT)?);
     if length == 0 {
-        return Ok(vec![0; n]);
+        return Ok(vec![0; wanted.len()]);
     }
     let mut values = Vec::new();
-    Integers::parse(n, starts.len(), &mut reader)?.decode(0..n, starts, &mut values);
+    Integers::parse(n, starts.len(), &mut reader)?.decode(wanted, starts, &mut values);
     if reader.remaining() > 0 { Err(WRONG) } else { Ok(values) }
 }
 
@@ -112,10 +121,12 @@ fn take_bins(extent: &Extent<'_>, reader: &mut Reader<'_>) -> Result<Vec<Bins>, 
             return Err(WRONG);
         }
     }
-    let counts = take(total, ONE_RUN, reader)?;
-    let mut bins = Vec::with_capacity(extent.wanted.len());
-    for (place, first) in places.into_iter().zip(firsts).take(extent.wanted.end).skip(extent.wanted.start) {
-        let own = counts.get(place).unwrap_or_default();
+    let wanted = places.get(extent.wanted.clone()).unwrap_or_default();
+    let all = wanted.first().map_or(0, |first| first.start)..wanted.last().map_or(0, |last| last.end);
+    let counts = take_at(total, all.clone(), ONE_RUN, reader)?;
+    let mut bins = Vec::with_capacity(wanted.len());
+    for (place, first) in wanted.iter().zip(firsts.into_iter().skip(extent.wanted.start)) {
+        let own = counts.get(place.start - all.start..place.end - all.start).unwrap_or_default();
         let own: Vec<u64> = own.iter().map(|value| count(*value)).collect::<Result<_, _>>()?;
         let first = i32::try_from(first).map_err(|_| WRONG)?;
         bins.push(Bins::new(first, own).ok_or(WRONG)?);

@@ -11,6 +11,7 @@
 //!
 //! The columns after `numbers` have an entry for each state and are one run; they are missing where there is none.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,44 +86,51 @@ pub(super) fn decode(bytes: &[u8], extent: &Extent<'_>) -> Result<Vec<Option<Box
     let mut numbers = Vec::new();
     let column = Integers::parse(extent.values, extent.starts.len(), &mut reader)?;
     column.decode(0..extent.values, extent.starts, &mut numbers);
+    let mut ends = Vec::with_capacity(numbers.len());
     let mut entries = 0_usize;
-    let mut numbers_of = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let number = usize::try_from(number).ok().filter(|number| *number <= TOO_MANY);
+    for number in &numbers {
+        let number = usize::try_from(*number).ok().filter(|number| *number <= TOO_MANY);
         let number = number.ok_or(Malformed::Invalid("a window has more states than can be"))?;
         entries += if number == TOO_MANY { 0 } else { number };
-        numbers_of.push(number);
+        ends.push(entries);
     }
     if entries > ENTRIES_MAX {
         return Err(Malformed::Invalid("a frame has more states than can be"));
     }
-    let mut spans = parse_spans(entries, &mut reader)?.into_iter();
-    let mut states = Vec::with_capacity(extent.wanted.len());
-    for (at, number) in numbers_of.into_iter().enumerate() {
-        let own: Vec<StateSpan> = spans.by_ref().take(if number == TOO_MANY { 0 } else { number }).collect();
-        if !extent.wanted.contains(&at) {
-            continue;
-        }
-        states.push(match number {
+    let end_of = |at: Option<usize>| at.and_then(|at| ends.get(at)).copied().unwrap_or(0);
+    let place = end_of(extent.wanted.start.checked_sub(1))..end_of(extent.wanted.end.checked_sub(1));
+    let mut before = place.start;
+    let mut spans = parse_spans(entries, place, &mut reader)?.into_iter();
+    let wanted = numbers.iter().zip(&ends).take(extent.wanted.end).skip(extent.wanted.start);
+    let too_many = i64::try_from(TOO_MANY).unwrap_or(i64::MAX);
+    let states = wanted.map(|(number, end)| {
+        let own: Vec<StateSpan> = spans.by_ref().take(end - before).collect();
+        before = *end;
+        Ok(match *number {
             0 => None,
-            TOO_MANY => Some(Box::new(States::TOO_MANY)),
+            number if number == too_many => Some(Box::new(States::TOO_MANY)),
             _ => Some(Box::new(States::new(own).ok_or(Malformed::Invalid("states do not ascend"))?)),
-        });
-    }
-    Ok(states)
+        })
+    });
+    states.collect()
 }
 
-fn parse_spans(entries: usize, reader: &mut Reader<'_>) -> Result<Vec<StateSpan>, Malformed> {
+/// The entries at `wanted`, of all.
+fn parse_spans(
+    entries: usize,
+    wanted: Range<usize>,
+    reader: &mut Reader<'_>,
+) -> Result<Vec<StateSpan>, Malformed> {
     if entries == 0 {
         return Ok(Vec::new());
     }
     let length = reader.length(WHAT)?;
-    let all = Extent { values: entries, starts: ONE_RUN, wanted: 0..entries };
+    let all = Extent { values: entries, starts: ONE_RUN, wanted: wanted.clone() };
     let values: Values = column::decode(reader.take(length, WHAT)?, &all)?;
     let (mut counts, mut held) = (Vec::new(), Vec::new());
-    Integers::parse(entries, 1, reader)?.decode(0..entries, ONE_RUN, &mut counts);
+    Integers::parse(entries, 1, reader)?.decode(wanted.clone(), ONE_RUN, &mut counts);
     let unit = unit_of(reader.byte(WHAT)?)?;
-    Integers::parse(entries, 1, reader)?.decode(0..entries, ONE_RUN, &mut held);
+    Integers::parse(entries, 1, reader)?.decode(wanted, ONE_RUN, &mut held);
     let span = |((value, count), held): ((Value, i64), i64)| {
         let held = u64::try_from(held).ok()?.checked_mul(unit.unsigned_abs())?;
         Some(StateSpan {
