@@ -52,7 +52,7 @@ pub(crate) static KINDS: Table = Table {
 
 /// Rows that change by compare-and-set, like seals.
 pub(crate) static SEALS: Table = Table {
-    name: "seals",
+    name: "case_seals",
     partition: &[Column::new("shard", Int), Column::new("period", Instant)],
     clustering: &[Column::new("bucket", Instant)],
     cells: &[Column::new("version", Int), Column::new("covered", Text)],
@@ -63,7 +63,7 @@ pub(crate) static SEALS: Table = Table {
 
 /// One row a partition, without a clustering key, like leases.
 pub(crate) static LEASES: Table = Table {
-    name: "leases",
+    name: "case_leases",
     partition: &[Column::new("name", Text)],
     clustering: &[],
     cells: &[Column::new("holder", Text), Column::new("epoch", Int)],

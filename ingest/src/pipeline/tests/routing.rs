@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidemill_store::layout::{BucketWidth, Era, Eras, RejectKind, ShardCount};
-use tidemill_store::model::{Timestamp, Value};
-use tidemill_store::wide::FaultRates;
+use tidemill_store::layout::tables::MARKS;
+use tidemill_store::layout::{
+    BucketWidth, Era, Eras, MarkRow, RejectKind, ShardCount, add_era, install_eras,
+};
+use tidemill_store::model::{Shard, TimeRange, Timestamp, Value};
+use tidemill_store::read::{ReadLimits, Reader};
+use tidemill_store::wide::{FaultRates, Faults, Faulty, Memory, Scan, Wide as _};
 use tokio::time::timeout;
 
 use super::rig::{Rig, START_MILLIS, config, one, publish, seconds};
@@ -34,6 +39,55 @@ async fn a_message_over_two_eras_goes_to_a_shard_of_each_and_settles_once_both_a
     let shards: BTreeSet<_> = rig.segments().await.into_iter().map(|(shard, _)| shard).collect();
     assert_eq!(shards.len(), 2);
     assert_eq!(rig.accounting().stored, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_era_takes_effect_while_the_pipeline_runs_and_readers_find_both() {
+    let (wide, faults) = (Memory::new(), Faults::new(7));
+    let width = |minutes| BucketWidth::new(Duration::from_mins(minutes)).unwrap();
+    let shards = |count| ShardCount::new(count).unwrap();
+    let first = install_eras(&wide, shards(4), width(60)).await.unwrap();
+    let rig = Rig::on(Faulty::new(wide.clone(), faults.clone()), wide.clone(), faults, first, config());
+    let hour = |hours: i64| Timestamp::from_millis(START_MILLIS + hours * 3_600_000).unwrap();
+    let reader = Reader::new(Arc::new(wide.clone()), ReadLimits::default());
+    let mut intake = rig.pipeline.intake();
+    for round in 0..10 {
+        if round == 1 {
+            add_era(&wide, hour(3), shards(64), width(30), hour(1)).await.unwrap();
+        }
+        // Now, a while ago, and ahead: late rounds reach back over the start, early ones up to it.
+        let messages = (0..30).map(|device| {
+            let now = START_MILLIS + round * 1_800_000;
+            let times = [now - 7_000_000, now - 200_000, now + 200_000].map(|ts| ts + device);
+            let points = times.map(|ts| format!(r#"{{"ts":{ts},"v":{round}}}"#)).join(",");
+            publish(&format!("d{device}"), &format!("[{points}]"), Qos::AtLeastOnce)
+        });
+        intake.submit(messages.collect()).await.unwrap().await.unwrap();
+        let found = reader.samples(&Selector::default(), TimeRange::ALL).await.unwrap();
+        assert_eq!(found.len(), usize::try_from((round + 1) * 90).unwrap(), "round {round}");
+        tokio::time::sleep(Duration::from_mins(30)).await;
+    }
+    assert_eq!(rig.accounting().stored, 300);
+    let mut later = 0;
+    for shard in (4..64).map(Shard::new) {
+        later +=
+            wide.scan(&Scan::partition(&MARKS, MarkRow::partition(shard)), None).await.unwrap().rows.len();
+    }
+    assert!(later > 0, "no shard of the later era was written to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_eras_for_too_long_nothing_is_placed_by_guess() {
+    // Over a store that has none: they cannot be read again.
+    let rig = Rig::new();
+    let mut intake = rig.pipeline.intake();
+    tokio::time::sleep(Duration::from_mins(100)).await;
+    intake.submit(vec![one("d", 1)]).await.unwrap().await.unwrap();
+    assert_eq!(rig.accounting().stored, 1);
+    tokio::time::sleep(Duration::from_mins(20)).await;
+    intake.submit(vec![one("d", 2)]).await.unwrap().await.unwrap();
+    let accounting = rig.accounting();
+    assert_eq!((accounting.stored, accounting.quarantined), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

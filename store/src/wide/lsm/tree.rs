@@ -100,7 +100,7 @@ impl Tree {
     pub(super) fn commit(&self, commit: Commit) -> Result<Vec<(Keyspace, u64)>, DiskError> {
         let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), commit.items.len())
             .durability(Some(PersistMode::SyncData));
-        let mut freed = Vec::new();
+        let (mut freed, expires) = (Vec::new(), !commit.ends.is_empty());
         for Item { table, key, value, frees } in commit.items {
             if let Some(value) = value {
                 batch.insert(&self.spaces.to_hold(table, &key)?, key, value);
@@ -119,7 +119,9 @@ impl Tree {
             batch.insert(&window.keyspace, ENDS_AT_KEY, window.ends_at_value());
         }
         batch.commit().map_err(disk_error)?;
-        self.spaces.bound_buffers()?;
+        if expires {
+            self.spaces.bound_buffers()?;
+        }
         Ok(freed)
     }
 

@@ -12,7 +12,7 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::policies::load_balancing::{
     LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
 };
-use scylla::response::query_result::QueryRowsResult;
+use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::{Consistency, Statement};
 
@@ -23,7 +23,7 @@ use super::SchemaError;
 use super::drift::{Found, Place};
 use super::server::Server;
 
-/// How often a change is tried. The server's own limit of some seconds lies in between.
+/// How often a statement is tried.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Settings of a table.
@@ -70,20 +70,24 @@ impl Survey {
     }
 
     /// Runs a statement that changes something and may be repeated, and waits until all nodes agree on the schema.
-    /// What may have been in vain is repeated: several processes that apply at once can keep each other waiting
-    /// until the server gives up.
     pub(super) async fn change(&self, text: &str) -> Result<(), SchemaError> {
+        self.run(text, ()).await.map(drop)
+    }
+
+    /// Runs a statement that may be repeated. What may have been in vain is: several processes that apply at once
+    /// can keep each other waiting until the server gives up, and a change of the schema makes servers forget what
+    /// is prepared.
+    async fn run(&self, text: &str, values: impl SerializeRow) -> Result<QueryResult, SchemaError> {
         let mut attempt = 1;
         loop {
-            let Err(error) = self.session.query_unpaged(self.statement(text), ()).await else {
-                return Ok(());
-            };
-            let failure = Failure::from(error);
-            if failure.verdict == Verdict::Refused || attempt == ATTEMPTS_MAX {
-                let reason = failure.reason;
-                return Err(SchemaError::Statement { statement: text.to_owned(), reason });
+            match self.session.query_unpaged(self.statement(text), &values).await.map_err(Failure::from) {
+                Ok(result) => return Ok(result),
+                Err(failure) if failure.verdict == Verdict::Refused || attempt == ATTEMPTS_MAX => {
+                    let reason = failure.reason;
+                    return Err(SchemaError::Statement { statement: text.to_owned(), reason });
+                }
+                Err(_) => attempt += 1,
             }
-            attempt += 1;
         }
     }
 
@@ -150,11 +154,7 @@ impl Survey {
         R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {
         let failed = |reason: String| SchemaError::Statement { statement: text.to_owned(), reason };
-        let result = self
-            .session
-            .query_unpaged(self.statement(text), values)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let result = self.run(text, values).await?;
         let rows: QueryRowsResult = result.into_rows_result().map_err(|error| failed(error.to_string()))?;
         let rows = rows.rows::<R>().map_err(|error| failed(error.to_string()))?;
         rows.collect::<Result<_, _>>().map_err(|error| failed(error.to_string()))
