@@ -4,21 +4,16 @@
 
 use tidemill_store::append::{AppendLimits, RetryPolicy};
 
-use crate::decode::{DecodeLimits, TimeUnit};
-use crate::policy::TimePolicy;
+use crate::decode::DecodeLimits;
 use crate::topic::{TEMPLATE_DEFAULT, TemplateError, TopicTemplates};
 
 /// Everything a pipeline is told.
 #[derive(Debug, Clone)]
 pub struct IngestConfig {
-    /// How topics name sources.
+    /// How topics name sources, and how their payloads are read.
     pub templates: TopicTemplates,
-    /// The unit of a numeric `ts`.
-    pub time_unit: TimeUnit,
     /// Bounds on one message.
     pub decode: DecodeLimits,
-    /// Which event times are taken.
-    pub times: TimePolicy,
     /// Messages that may be between socket and store.
     pub memory: MemoryLimits,
     /// How much goes into one write plan of a shard.
@@ -125,9 +120,7 @@ impl IngestConfig {
     pub fn new(templates: TopicTemplates) -> Self {
         Self {
             templates,
-            time_unit: TimeUnit::default(),
             decode: DecodeLimits::default(),
-            times: TimePolicy::default(),
             memory: MemoryLimits::default(),
             batch: BatchLimits::default(),
             rejects: RejectLimits::default(),

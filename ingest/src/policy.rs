@@ -15,6 +15,18 @@ pub const PAST_MAX_DEFAULT: Duration = Duration::from_hours(24 * 3653);
 /// How far ahead of our clock an event may lie: clocks without a good time server drift by minutes.
 pub const FUTURE_MAX_DEFAULT: Duration = Duration::from_mins(5);
 
+/// Which of two times is the time of a sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TimeBasis {
+    /// The one in the payload; a point without is refused.
+    Payload,
+    /// The time of receipt; times in payloads are not read.
+    Receipt,
+    /// The one in the payload, or the time of receipt where there is none.
+    #[default]
+    PayloadElseReceipt,
+}
+
 /// Accepts `[now − past_max, now + future_max]`, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimePolicy {
@@ -22,6 +34,15 @@ pub struct TimePolicy {
     pub past_max: Duration,
     /// How far in the future an event may lie.
     pub future_max: Duration,
+}
+
+/// How the samples of a template get their times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimeRule {
+    /// Where they come from.
+    pub basis: TimeBasis,
+    /// Which are taken.
+    pub accepted: TimePolicy,
 }
 
 /// The times that are accepted of messages received at one moment.
@@ -80,6 +101,13 @@ impl TimeWindow {
     #[must_use]
     pub fn until(self, end: Timestamp) -> Self {
         Self { latest: self.latest.min(end.saturating_sub(Duration::from_nanos(1))), ..self }
+    }
+
+    /// Seconds from `event` to the time of receipt; below zero where it lies ahead.
+    pub fn skew(&self, event: Timestamp) -> f64 {
+        let (behind, ahead) =
+            (self.received_at.saturating_since(event), event.saturating_since(self.received_at));
+        behind.as_secs_f64() - ahead.as_secs_f64()
     }
 
     /// Whether an event at `event` is taken as it is.
@@ -147,6 +175,12 @@ mod tests {
         assert_eq!(window.until(at(2000)), window);
         let after = window.check(Timestamp::from_nanos(at(1010).nanos() + 1).unwrap()).unwrap_err();
         assert_eq!(after.bound.label(), "in_the_future");
+    }
+
+    #[test]
+    fn skew_is_the_time_from_the_event_to_the_receipt() {
+        let window = TimePolicy::default().window(at(1000));
+        assert_eq!((window.skew(at(990)), window.skew(at(1002))), (10.0, -2.0));
     }
 
     #[test]

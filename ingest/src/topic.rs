@@ -1,12 +1,19 @@
 //! Topic templates: how a topic names a tenant, a device and tags, such as `{tenant}/{site}/devices/{device}`.
 //!
 //! A template is cut at `/`; a level is literal text or a whole placeholder: `{tenant}`, `{device}`, and any
-//! other name for a tag of that name. Of several templates the first whose levels fit decides. Pure: knows
-//! nothing of brokers; names that leave here are validated, so a hostile topic is only a reject (I7).
+//! other name for a tag of that name. Where payloads do not name their metric, `{metric}` does, or, as the last level,
+//! `{metric*}`: all levels that are left, joined by points. Of several templates the first whose levels fit decides, and
+//! with it how payloads are read. Pure: knows nothing of brokers; names that leave here are validated, so a hostile topic
+//! is only a reject (I7).
 
 use std::fmt;
 
-use tidemill_store::model::{Device, NameError, Source, TAGS_MAX, TagKey, TagValue, Tags, TagsError, Tenant};
+use tidemill_store::model::{
+    Device, Metric, NameError, Source, TAGS_MAX, TagKey, TagValue, Tags, TagsError, Tenant,
+};
+
+use crate::decode::{Format, Reading, TimeUnit};
+use crate::policy::{TimeBasis, TimeRule};
 
 /// The tenant of topics that name none.
 pub const TENANT_DEFAULT: &str = "default";
@@ -60,6 +67,19 @@ pub enum TemplateError {
         /// Why.
         source: NameError,
     },
+    /// Payloads of its format name no metric, and it does not either.
+    #[error(
+        "payloads of the topic template {0:?} do not name their metric: it needs {{metric}}, or a metric"
+    )]
+    NoMetric(String),
+    /// Payloads of its format have no time.
+    #[error(
+        "payloads of the topic template {0:?} have no time, so time = \"payload\" would refuse all of them"
+    )]
+    NoTime(String),
+    /// `{metric*}` is not the last level.
+    #[error("{{metric*}} must be the last level of the topic template {0:?}")]
+    RestNotLast(String),
     /// It begins with `$share`, which a source adds by itself.
     #[error("the topic template {0:?} begins with $share; configure the share group instead")]
     Shared(String),
@@ -100,13 +120,66 @@ enum Level {
     Literal(String),
     Tenant,
     Device,
+    Metric,
+    /// The metric, over all levels that are left.
+    MetricRest,
     Tag(TagKey),
 }
 
+/// How the messages of a template are understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How payloads are read.
+    pub reading: Reading,
+    /// How samples get their times.
+    pub times: TimeRule,
+    /// The metric of payloads that do not name theirs, where the topic does not either.
+    pub metric: Option<Metric>,
+}
+
+impl Default for Rules {
+    /// JSON with times in milliseconds.
+    fn default() -> Self {
+        let reading = Reading { format: Format::default(), unit: Some(TimeUnit::default()) };
+        Self { reading, times: TimeRule::default(), metric: None }
+    }
+}
+
+/// What a topic says by the template that it fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The position of the template.
+    pub template: usize,
+    /// The source.
+    pub source: Source,
+    /// The metric, where topic or template name one.
+    pub metric: Option<Metric>,
+}
+
 impl TopicTemplate {
-    /// Checks `text`.
+    /// Checks `text`, in which every placeholder but tenant and device is a tag.
     pub fn new(text: &str) -> Result<Self, TemplateError> {
-        let levels = text.split('/').map(|level| parse_level(text, level)).collect::<Result<Vec<_>, _>>()?;
+        Self::of_levels(
+            text,
+            text.split('/').map(|level| parse_level(text, level)).collect::<Result<_, _>>()?,
+        )
+    }
+
+    /// Checks `text`, in which `{metric}` or `{metric*}` is the metric.
+    pub fn naming_metric(text: &str) -> Result<Self, TemplateError> {
+        let level = |level: &str| match level {
+            "{metric}" => Ok(Level::Metric),
+            "{metric*}" => Ok(Level::MetricRest),
+            level => parse_level(text, level),
+        };
+        let levels = text.split('/').map(level).collect::<Result<Vec<_>, _>>()?;
+        if levels.iter().rev().skip(1).any(|level| *level == Level::MetricRest) {
+            return Err(TemplateError::RestNotLast(text.to_owned()));
+        }
+        Self::of_levels(text, levels)
+    }
+
+    fn of_levels(text: &str, levels: Vec<Level>) -> Result<Self, TemplateError> {
         for (index, level) in levels.iter().enumerate() {
             if !matches!(level, Level::Literal(_)) && levels.iter().take(index).any(|other| other == level) {
                 return Err(TemplateError::Repeated { template: text.to_owned(), name: level.to_string() });
@@ -137,10 +210,15 @@ impl TopicTemplate {
             .iter()
             .map(|level| match level {
                 Level::Literal(text) => text.as_str(),
-                Level::Tenant | Level::Device | Level::Tag(_) => "+",
+                Level::Tenant | Level::Device | Level::Metric | Level::Tag(_) => "+",
+                Level::MetricRest => "#",
             })
             .collect();
         levels.join("/")
+    }
+
+    fn names_metric(&self) -> bool {
+        self.levels.iter().any(|level| matches!(level, Level::Metric | Level::MetricRest))
     }
 
     /// Whether the levels of `topic` fit. Allocates nothing.
@@ -148,27 +226,38 @@ impl TopicTemplate {
         let mut given = topic.split('/');
         let fits = self.levels.iter().all(|level| match (level, given.next()) {
             (Level::Literal(text), Some(part)) => text == part,
-            (Level::Tenant | Level::Device | Level::Tag(_), Some(_)) => true,
+            (Level::MetricRest, Some(_)) => {
+                given.by_ref().for_each(drop);
+                true
+            }
+            (Level::Tenant | Level::Device | Level::Metric | Level::Tag(_), Some(_)) => true,
             (_, None) => false,
         });
         fits && given.next().is_none()
     }
 
-    /// The source that `topic`, which fits, names.
-    fn capture(&self, topic: &str) -> Result<Source, TopicError> {
-        let (mut tenant, mut device, mut tags) = (None, None, Vec::new());
-        for (level, part) in self.levels.iter().zip(topic.split('/')) {
+    /// The source that `topic`, which fits, names, and the metric.
+    fn capture(&self, topic: &str) -> Result<(Source, Option<Metric>), TopicError> {
+        let (mut tenant, mut device, mut metric, mut tags) = (None, None, None, Vec::new());
+        let mut parts = topic.split('/');
+        for level in &self.levels {
+            let part = parts.next().unwrap_or_default();
             match level {
                 Level::Literal(_) => {}
                 Level::Tenant => tenant = Some(Tenant::new(part)?),
                 Level::Device => device = Some(Device::new(part)?),
+                Level::Metric => metric = Some(Metric::new(part)?),
+                Level::MetricRest => {
+                    let rest = parts.by_ref().fold(part.to_owned(), |all, next| all + "." + next);
+                    metric = Some(Metric::new(&rest)?);
+                }
                 Level::Tag(key) => tags.push((key.clone(), TagValue::new(part)?)),
             }
         }
         let tenant = tenant.map_or_else(|| Tenant::new(TENANT_DEFAULT), Ok)?;
         // Every template has a device: without one the empty name gives the error that fits best.
         let device = device.map_or_else(|| Device::new(""), Ok)?;
-        Ok(Source::new(tenant, device, Tags::new(tags)?))
+        Ok((Source::new(tenant, device, Tags::new(tags)?), metric))
     }
 }
 
@@ -201,6 +290,8 @@ impl fmt::Display for Level {
             Self::Literal(text) => f.write_str(text),
             Self::Tenant => f.write_str("tenant"),
             Self::Device => f.write_str("device"),
+            Self::Metric => f.write_str("metric"),
+            Self::MetricRest => f.write_str("metric*"),
             Self::Tag(key) => fmt::Display::fmt(key, f),
         }
     }
@@ -212,21 +303,38 @@ impl fmt::Debug for TopicTemplate {
     }
 }
 
-/// The templates of a pipeline in the order of configuration; never empty.
+/// The templates of a pipeline with their rules, in the order of configuration; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicTemplates(Vec<TopicTemplate>);
+pub struct TopicTemplates(Vec<(TopicTemplate, Rules)>);
 
 impl TopicTemplates {
-    /// Checks each of `texts`.
+    /// Checks each of `texts`; payloads are JSON.
     pub fn new<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, TemplateError> {
-        let templates =
-            texts.into_iter().map(|text| TopicTemplate::new(text.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        Self::with_rules(texts.into_iter().map(|text| (text, Rules::default())))
+    }
+
+    /// Checks each of `templates` with its rules.
+    pub fn with_rules<T: AsRef<str>>(
+        templates: impl IntoIterator<Item = (T, Rules)>,
+    ) -> Result<Self, TemplateError> {
+        let template = |(text, rules): (T, Rules)| ruled(text.as_ref(), rules);
+        let templates = templates.into_iter().map(template).collect::<Result<Vec<_>, _>>()?;
         if templates.is_empty() { Err(TemplateError::None) } else { Ok(Self(templates)) }
     }
 
     /// The templates in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &TopicTemplate> {
-        self.0.iter()
+        self.0.iter().map(|(template, _)| template)
+    }
+
+    /// The rules of the templates in order.
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rules> {
+        self.0.iter().map(|(_, rules)| rules)
+    }
+
+    /// The rules of the template at `position`.
+    pub fn rules_at(&self, position: usize) -> Option<&Rules> {
+        self.0.get(position).map(|(_, rules)| rules)
     }
 
     /// The topic filters to subscribe to, each once, in order.
@@ -240,18 +348,37 @@ impl TopicTemplates {
         filters
     }
 
-    /// The source that `topic` names by the first template that fits. A template that fits decides, even where
-    /// what it captures is refused.
-    pub fn source(&self, topic: &[u8]) -> Result<Source, TopicError> {
+    /// What `topic` says by the first template that fits. A template that fits decides, even where what it captures is
+    /// refused.
+    pub fn capture(&self, topic: &[u8]) -> Result<Captured, TopicError> {
         let topic = std::str::from_utf8(topic).map_err(|error| TopicError::NotUtf8(error.valid_up_to()))?;
         if let Some(character) = topic.chars().find(|c| matches!(c, '\0' | '+' | '#')) {
             return Err(TopicError::Character(character));
         }
-        match self.iter().find(|template| template.fits(topic)) {
-            Some(template) => template.capture(topic),
-            None => Err(TopicError::NoTemplate),
+        let fitting = self.0.iter().enumerate().find(|(_, (template, _))| template.fits(topic));
+        let Some((position, (template, rules))) = fitting else { return Err(TopicError::NoTemplate) };
+        let (source, metric) = template.capture(topic)?;
+        Ok(Captured { template: position, source, metric: metric.or_else(|| rules.metric.clone()) })
+    }
+}
+
+/// A template that goes with its rules.
+fn ruled(text: &str, rules: Rules) -> Result<(TopicTemplate, Rules), TemplateError> {
+    let format = &rules.reading.format;
+    let template = if format.takes_metric_from_topic() {
+        TopicTemplate::naming_metric(text)?
+    } else {
+        TopicTemplate::new(text)?
+    };
+    if *format == Format::Scalar {
+        if !template.names_metric() && rules.metric.is_none() {
+            return Err(TemplateError::NoMetric(text.to_owned()));
+        }
+        if rules.times.basis == TimeBasis::Payload {
+            return Err(TemplateError::NoTime(text.to_owned()));
         }
     }
+    Ok((template, rules))
 }
 
 #[cfg(test)]
@@ -260,6 +387,54 @@ mod tests {
 
     fn templates(texts: &[&str]) -> TopicTemplates {
         TopicTemplates::new(texts).unwrap()
+    }
+
+    impl TopicTemplates {
+        fn source(&self, topic: &[u8]) -> Result<Source, TopicError> {
+            self.capture(topic).map(|captured| captured.source)
+        }
+    }
+
+    fn scalar() -> Rules {
+        let reading = Reading { format: Format::Scalar, unit: None };
+        Rules { reading, ..Rules::default() }
+    }
+
+    #[test]
+    fn the_topic_names_the_metric_of_payloads_that_do_not() {
+        let rules = Rules { metric: Some(Metric::new("level").unwrap()), ..scalar() };
+        let all =
+            [("a/{device}/{metric}", scalar()), ("b/{device}/{metric*}", scalar()), ("c/{device}", rules)];
+        let all = TopicTemplates::with_rules(all).unwrap();
+        let metric = |topic: &str| {
+            let captured = all.capture(topic.as_bytes()).unwrap();
+            assert_eq!(captured.source.device().as_str(), "d");
+            (captured.template, captured.metric.unwrap().to_string())
+        };
+        assert_eq!(metric("a/d/temp"), (0, "temp".to_owned()));
+        assert_eq!(metric("b/d/motor/2/temp"), (1, "motor.2.temp".to_owned()));
+        assert_eq!(metric("b/d/temp"), (1, "temp".to_owned()));
+        assert_eq!(metric("c/d"), (2, "level".to_owned()));
+        assert_eq!(all.capture(b"b/d"), Err(TopicError::NoTemplate));
+        assert_eq!(all.subscriptions(), ["a/+/+", "b/+/#", "c/+"]);
+    }
+
+    #[test]
+    fn a_metric_is_a_tag_where_payloads_name_theirs() {
+        let captured = templates(&["{device}/{metric}"]).capture(b"d/x").unwrap();
+        assert_eq!((captured.metric, captured.source.tags().iter().len()), (None, 1));
+    }
+
+    #[test]
+    fn rules_that_would_refuse_everything_are_refused() {
+        let refused = |text, rules| TopicTemplates::with_rules([(text, rules)]).unwrap_err();
+        assert!(matches!(refused("{device}", scalar()), TemplateError::NoMetric(_)));
+        assert!(matches!(refused("{metric*}/{device}", scalar()), TemplateError::RestNotLast(_)));
+        let times = TimeRule { basis: TimeBasis::Payload, ..TimeRule::default() };
+        assert!(matches!(
+            refused("{device}/{metric}", Rules { times, ..scalar() }),
+            TemplateError::NoTime(_)
+        ));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Knows the grammar of tokens and nothing of what they mean to telemetry. No recursion, no allocation but for
 //! strings with escapes, which go into a buffer of the caller.
 
+use std::borrow::Cow;
+
 use super::Fault;
 use super::number::Number;
 
@@ -86,6 +88,26 @@ impl<'a> Cursor<'a> {
     where
         'a: 'b,
     {
+        if let Some(plain) = self.plain_string(buffer)? {
+            return Ok(plain);
+        }
+        self.escaped(buffer)?;
+        Ok(buffer)
+    }
+
+    /// Takes a string; only one with escapes is copied.
+    pub(super) fn text(&mut self) -> Result<Cow<'a, str>, Fault> {
+        let mut buffer = String::new();
+        if let Some(plain) = self.plain_string(&mut buffer)? {
+            return Ok(Cow::Borrowed(plain));
+        }
+        self.escaped(&mut buffer)?;
+        Ok(Cow::Owned(buffer))
+    }
+
+    /// Takes a string without escapes; of any other, takes what is before the first one, into `buffer`.
+    #[inline]
+    fn plain_string(&mut self, buffer: &mut String) -> Result<Option<&'a str>, Fault> {
         self.expect(b'"', "expected a string")?;
         let start = self.at;
         loop {
@@ -93,7 +115,7 @@ impl<'a> Cursor<'a> {
                 Some(b'"') => {
                     let plain = self.text.get(start..self.at).unwrap_or_default();
                     self.advance();
-                    return Ok(plain);
+                    return Ok(Some(plain));
                 }
                 Some(b'\\') => break,
                 Some(0..=0x1f) => return Err(Fault::Syntax("a control character in a string")),
@@ -103,8 +125,7 @@ impl<'a> Cursor<'a> {
         }
         buffer.clear();
         buffer.push_str(self.text.get(start..self.at).unwrap_or_default());
-        self.escaped(buffer)?;
-        Ok(buffer)
+        Ok(None)
     }
 
     /// Takes the rest of a string from its first backslash on.

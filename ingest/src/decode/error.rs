@@ -12,7 +12,7 @@ const POINTER_BYTES_MAX: usize = 256;
 pub struct DecodeError {
     /// What is wrong.
     pub fault: Fault,
-    /// JSON pointer (RFC 6901) of the value at fault; empty for the whole payload.
+    /// JSON pointer (RFC 6901) of the value at fault, or its line in formats of lines; empty for the whole payload.
     pub pointer: String,
     /// Byte of the payload at which decoding stopped.
     pub offset: usize,
@@ -30,6 +30,20 @@ pub enum Fault {
     /// The payload breaks the grammar.
     #[error("not JSON: {0}")]
     Syntax(&'static str),
+    /// The payload breaks the grammar of another format.
+    #[error("not {format}: {what}")]
+    Malformed {
+        /// The format.
+        format: &'static str,
+        /// How.
+        what: &'static str,
+    },
+    /// The format is to be told from the payload, and it is none of those that can be.
+    #[error("no format that can be told from a payload; set the template's format")]
+    Unrecognised,
+    /// The payload means different things in two formats.
+    #[error("it reads as {0} and as {1}; set the template's format")]
+    Ambiguous(&'static str, &'static str),
     /// Something follows the value.
     #[error("something follows the end of the value")]
     Trailing,
@@ -39,6 +53,38 @@ pub enum Fault {
     /// An array where a value of a metric belongs.
     #[error("an array cannot be the value of a metric")]
     Array,
+    /// Bytes where a value of a metric belongs.
+    #[error("a byte string cannot be the value of a metric")]
+    Bytes,
+    /// A time where a value of a metric belongs.
+    #[error("a time cannot be the value of a metric")]
+    TimeValue,
+    /// A key that is no text.
+    #[error("the name of a member must be text")]
+    KeyNotText,
+    /// Something that is passed over is nested too deep.
+    #[error("nested too deep")]
+    SkippedTooDeep,
+    /// A SenML record breaks the rules of RFC 8428.
+    #[error("not SenML: {0}")]
+    Senml(&'static str),
+    /// A SenML record has a label that must be understood.
+    #[error("the SenML label {0:?} must be understood and is not")]
+    SenmlLabel(String),
+    /// A SenML record with binary data.
+    #[error("binary data (\"vd\") cannot be stored")]
+    SenmlData,
+    /// The names of columns are not known.
+    #[error("the line has {found} fields where there are {expected} columns")]
+    Columns {
+        /// Columns.
+        expected: usize,
+        /// Fields of the line.
+        found: usize,
+    },
+    /// The topic names no metric.
+    #[error("neither topic nor template name the metric")]
+    NoMetricName,
     /// An object without members.
     #[error("the object is empty")]
     EmptyObject,
@@ -102,13 +148,29 @@ impl Fault {
     /// A word for metrics and for the `reason` of a reject: one of a few.
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::EmptyPayload | Self::NotUtf8 | Self::Syntax(_) | Self::Trailing => "syntax",
-            Self::NotAnObject(_) | Self::Array | Self::EmptyObject | Self::EmptyKey | Self::BesideValues => {
-                "shape"
-            }
+            Self::EmptyPayload
+            | Self::NotUtf8
+            | Self::Syntax(_)
+            | Self::Malformed { .. }
+            | Self::Trailing => "syntax",
+            Self::Unrecognised | Self::Ambiguous(..) => "format",
+            Self::NotAnObject(_)
+            | Self::Array
+            | Self::Bytes
+            | Self::TimeValue
+            | Self::KeyNotText
+            | Self::EmptyObject
+            | Self::EmptyKey
+            | Self::Senml(_)
+            | Self::SenmlLabel(_)
+            | Self::SenmlData
+            | Self::Columns { .. }
+            | Self::NoMetricName
+            | Self::BesideValues => "shape",
             Self::NoSamples => "no_samples",
             Self::MetricTwice | Self::MemberTwice(_) => "duplicate_member",
             Self::TooDeep(_)
+            | Self::SkippedTooDeep
             | Self::TooManyMetrics(_)
             | Self::TooManyElements(_)
             | Self::TooManyTags(_)

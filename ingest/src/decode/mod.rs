@@ -1,18 +1,39 @@
 //! Decoders: the bytes of a payload → the points they state, or why not and where.
 //!
+//! [`Decoder`] chooses by [`Format`]: [`json`] in one hand-tuned pass; CBOR and MessagePack through one walker (maps)
+//! over their values (tokens), as [`senml`] in both its encodings; [`line`] and [`csv`] line by line; scalars.
+//!
 //! Pure: no clock, no shard, no store. A decoder fills a [`Message`] that its caller keeps and uses again, so a
 //! message costs no allocation of its own. A message is atomic: it gives all of its points or an error (I7).
 
+mod cbor;
+pub mod csv;
 mod cursor;
+mod decoder;
 mod error;
+pub mod format;
 pub mod json;
+pub mod line;
+mod maps;
 mod message;
+mod msgpack;
 mod names;
 mod number;
+mod path;
+mod scalar;
+pub mod senml;
+mod sink;
+mod text;
 mod time;
+mod tokens;
 
+#[cfg(test)]
+mod testing;
+
+pub use csv::{CsvLayout, CsvLayoutError};
+pub use decoder::{Decoder, Payload, Reading};
 pub use error::{DecodeError, Fault};
-pub use json::JsonDecoder;
+pub use format::Format;
 pub use message::{Message, MessagePoint};
 pub use names::{MetricNames, NamePool};
 pub use time::TimeUnit;

@@ -12,15 +12,79 @@ use super::Fault;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number<'a> {
     text: &'a str,
+    negative: bool,
+    /// The first significant digits, at most 19.
+    mantissa: u64,
+    exponent: i32,
+    /// Whether digits that are not zero were left out of `mantissa`.
+    truncated: bool,
+    integer: bool,
+}
+
+/// `± mantissa × 10^exponent`, as far as 19 digits tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decimal {
     /// Below zero, or minus zero.
     pub(super) negative: bool,
-    /// The first significant digits, at most 19.
+    /// The first significant digits.
     pub(super) mantissa: u64,
     /// The power of ten that `mantissa` is multiplied with.
     pub(super) exponent: i32,
     /// Whether digits that are not zero were left out of `mantissa`.
     pub(super) truncated: bool,
-    integer: bool,
+}
+
+impl Decimal {
+    /// A whole number of up to 64 bits and a sign.
+    pub(super) fn integer(integer: i128) -> Result<Self, Fault> {
+        let mantissa = u64::try_from(integer.unsigned_abs()).map_err(|_| Fault::NumberOutOfRange)?;
+        Ok(Self { negative: integer < 0, mantissa, exponent: 0, truncated: false })
+    }
+
+    /// `mantissa × 10^exponent`.
+    pub(super) fn fraction(mantissa: i64, exponent: i32) -> Self {
+        let exponent = exponent.clamp(-EXPONENT_MAX, EXPONENT_MAX);
+        Self { negative: mantissa < 0, mantissa: mantissa.unsigned_abs(), exponent, truncated: false }
+    }
+
+    /// The double next to it.
+    pub(super) fn double(&self) -> Result<f64, Fault> {
+        let sign = if self.negative { "-" } else { "" };
+        match format!("{sign}{}e{}", self.mantissa, self.exponent).parse::<f64>() {
+            Ok(double) if double.is_finite() => Ok(double),
+            _ => Err(Fault::NumberOutOfRange),
+        }
+    }
+}
+
+/// The value that an integer of any size makes: exact, or refused.
+pub(super) fn integer_value(integer: i128) -> Result<Value, Fault> {
+    if let Ok(integer) = i64::try_from(integer) {
+        return Ok(Value::I64(integer));
+    }
+    match Number::parse(&integer.to_string()) {
+        Ok((number, _)) => number.value(),
+        Err((fault, _)) => Err(fault),
+    }
+}
+
+/// The value of text in a format that has no types: an integer, else a double, else a boolean, else text.
+/// `None` for text.
+pub(super) fn untyped(text: &str) -> Option<Result<Value, Fault>> {
+    match Number::parse(text) {
+        Ok((number, length)) if length == text.len() => return Some(number.value()),
+        Ok(_) | Err(_) => {}
+    }
+    match text {
+        "true" | "True" | "TRUE" => return Some(Ok(Value::Bool(true))),
+        "false" | "False" | "FALSE" => return Some(Ok(Value::Bool(false))),
+        _ => {}
+    }
+    // What JSON does not allow and devices write: a plus sign, leading zeros, nothing before or after the point.
+    if let Ok(integer) = text.parse::<i128>() {
+        return Some(integer_value(integer));
+    }
+    text.parse().ok().map(|double| Ok(Value::F64(double)))
 }
 
 const DIGITS_MAX: u32 = 19;
@@ -59,6 +123,12 @@ impl<'a> Number<'a> {
             integer,
         };
         Ok((number, scan.at))
+    }
+
+    /// Its digits.
+    pub(super) fn decimal(&self) -> Decimal {
+        let Self { negative, mantissa, exponent, truncated, .. } = *self;
+        Decimal { negative, mantissa, exponent, truncated }
     }
 
     /// The value of a metric: an exact integer where it is written as one and fits, a double else.
@@ -206,6 +276,18 @@ mod tests {
         assert_eq!(value("-10000000000000000000000"), Ok(Value::F64(-1e22)));
         assert_eq!(value("100000000000000000000000"), Err(Fault::IntegerInexact));
         assert_eq!(value(&"9".repeat(400)), Err(Fault::NumberOutOfRange));
+    }
+
+    #[test]
+    fn text_without_a_type_is_the_first_kind_that_reads_all_of_it() {
+        let kind = |text: &str| untyped(text).map(|value| value.unwrap());
+        assert_eq!(kind("21"), Some(Value::I64(21)));
+        assert_eq!(kind("+007"), Some(Value::I64(7)));
+        assert_eq!((kind(".5"), kind("-1.")), (Some(Value::F64(0.5)), Some(Value::F64(-1.0))));
+        assert_eq!((kind("True"), kind("false")), (Some(Value::Bool(true)), Some(Value::Bool(false))));
+        assert_eq!(kind("nan"), Some(Value::F64(f64::NAN)));
+        assert_eq!((kind("on"), kind("1 2"), kind("0x10"), kind("")), (None, None, None, None));
+        assert_eq!(untyped("18446744073709551615"), Some(Err(Fault::IntegerInexact)));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use tidemill_store::model::Timestamp;
 
 use super::Fault;
-use super::number::Number;
+use super::number::{Decimal, Number};
 
 /// The unit of a numeric `ts`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,16 +18,21 @@ pub enum TimeUnit {
     Microseconds,
     /// Nanoseconds since the epoch.
     Nanoseconds,
+    /// One of them, by the digits before the point: up to 11 are seconds, up to 14 milliseconds, up to 17
+    /// microseconds, more nanoseconds. Right for all times between 1973 and 5138, and it cannot tell times nearer to
+    /// the epoch.
+    Magnitude,
 }
 
 impl TimeUnit {
-    /// The unit that configuration calls `s`, `ms`, `us` or `ns`.
+    /// The unit that configuration calls `s`, `ms`, `us`, `ns` or `auto`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "s" => Some(Self::Seconds),
             "ms" => Some(Self::Milliseconds),
             "us" => Some(Self::Microseconds),
             "ns" => Some(Self::Nanoseconds),
+            "auto" => Some(Self::Magnitude),
             _ => None,
         }
     }
@@ -39,23 +44,30 @@ impl TimeUnit {
             Self::Milliseconds => "ms",
             Self::Microseconds => "us",
             Self::Nanoseconds => "ns",
+            Self::Magnitude => "auto",
         }
     }
 
-    /// The power of ten of its length in nanoseconds.
-    const fn exponent(self) -> i32 {
-        match self {
-            Self::Seconds => 9,
-            Self::Milliseconds => 6,
-            Self::Microseconds => 3,
-            Self::Nanoseconds => 0,
+    /// The power of ten of its length in nanoseconds, for a time of so many digits before the point.
+    const fn exponent(self, digits: i32) -> i32 {
+        match (self, digits) {
+            (Self::Seconds, _) | (Self::Magnitude, ..=11) => 9,
+            (Self::Milliseconds, _) | (Self::Magnitude, ..=14) => 6,
+            (Self::Microseconds, _) | (Self::Magnitude, ..=17) => 3,
+            (Self::Nanoseconds | Self::Magnitude, _) => 0,
         }
     }
 }
 
 /// The time that `number` of `unit` means.
 pub(super) fn from_number(number: &Number<'_>, unit: TimeUnit) -> Result<Timestamp, Fault> {
-    let exponent = number.exponent + unit.exponent();
+    Timestamp::from_nanos(nanos(&number.decimal(), unit)?).map_err(|_| Fault::TimeOutOfRange)
+}
+
+/// The nanoseconds of so many `unit`.
+pub(super) fn nanos(number: &Decimal, unit: TimeUnit) -> Result<i64, Fault> {
+    let digits = number.mantissa.checked_ilog10().map_or(0, |log| log + 1);
+    let exponent = number.exponent + unit.exponent(number.exponent.saturating_add_unsigned(digits));
     let power = 10_u64.checked_pow(exponent.unsigned_abs());
     let (nanos, cut) = match (number.mantissa, exponent, power) {
         (0, _, _) => (0, false),
@@ -64,12 +76,22 @@ pub(super) fn from_number(number: &Number<'_>, unit: TimeUnit) -> Result<Timesta
         (mantissa, _, Some(power)) => {
             (u128::from(mantissa / power), number.truncated || mantissa % power != 0)
         }
-        // A mantissa has 19 digits at most: nothing is left of it.
+        // A mantissa has 20 digits at most: nothing is left of it.
         (_, _, None) => (0, true),
     };
     let nanos = i64::try_from(nanos).map_err(|_| Fault::TimeOutOfRange)?;
-    let nanos = if number.negative { -nanos - i64::from(cut) } else { nanos };
-    Timestamp::from_nanos(nanos).map_err(|_| Fault::TimeOutOfRange)
+    Ok(if number.negative { -nanos - i64::from(cut) } else { nanos })
+}
+
+/// The nanoseconds of so many `unit`, `double` standing for the shortest decimal that reads as it.
+pub(super) fn nanos_of_double(double: f64, unit: TimeUnit) -> Result<i64, Fault> {
+    if !double.is_finite() {
+        return Err(Fault::TimeOutOfRange);
+    }
+    match Number::parse(&format!("{double:e}")) {
+        Ok((number, _)) => nanos(&number.decimal(), unit),
+        Err((fault, _)) => Err(fault),
+    }
 }
 
 /// The time that `text` means.
@@ -96,6 +118,25 @@ mod tests {
         assert_eq!(nanos("1.7e9", U::Seconds), Ok(1_700_000_000_000_000_000));
         assert_eq!(nanos("1700000000123456789", U::Nanoseconds), Ok(1_700_000_000_123_456_789));
         assert_eq!(nanos("0e5", U::Microseconds), Ok(0));
+    }
+
+    #[test]
+    fn the_unit_may_be_told_by_the_magnitude() {
+        let expected = Ok(1_700_000_000_123_456_789 / 1_000_000_000 * 1_000_000_000);
+        for text in ["1700000000", "1700000000000", "1700000000000000", "1700000000000000000", "1.7e12"] {
+            assert_eq!(nanos(text, TimeUnit::Magnitude), expected, "{text}");
+        }
+        assert_eq!(nanos("-1700000000.5", TimeUnit::Magnitude), Ok(-1_700_000_000_500_000_000));
+        assert_eq!(nanos("0", TimeUnit::Magnitude), Ok(0));
+    }
+
+    #[test]
+    fn a_double_is_the_shortest_decimal_that_reads_as_it() {
+        let read = |double| super::nanos_of_double(double, TimeUnit::Seconds);
+        assert_eq!(read(1_276_020_076.001), Ok(1_276_020_076_001_000_000));
+        assert_eq!(read(-0.25), Ok(-250_000_000));
+        assert_eq!(read(f64::NAN), Err(Fault::TimeOutOfRange));
+        assert_eq!(read(1e300), Err(Fault::TimeOutOfRange));
     }
 
     #[test]
@@ -130,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_unit_has_one_name() {
-        for unit in [TimeUnit::Seconds, TimeUnit::Milliseconds, TimeUnit::Microseconds, TimeUnit::Nanoseconds]
-        {
+        use TimeUnit as U;
+        for unit in [U::Seconds, U::Milliseconds, U::Microseconds, U::Nanoseconds, U::Magnitude] {
             assert_eq!(TimeUnit::from_name(unit.name()), Some(unit));
         }
         assert_eq!(TimeUnit::from_name("m"), None);

@@ -79,12 +79,17 @@ const ACK_LATENCY: Family = (
     "From a message being taken to its being settled.",
     MetricType::HISTOGRAM,
 );
+const SKEW: Family = (
+    "tidemill_ingest_time_skew_seconds",
+    "From the newest time in a message to its receipt: clocks that are off, and messages that come late.",
+    MetricType::HISTOGRAM,
+);
 const PLAN_MESSAGES: Family =
     ("tidemill_ingest_plan_messages", "Messages made durable by one write plan.", MetricType::HISTOGRAM);
 const PLAN_SAMPLES: Family =
     ("tidemill_ingest_plan_samples", "Samples made durable by one write plan.", MetricType::HISTOGRAM);
 
-const FAMILIES: [Family; 20] = [
+const FAMILIES: [Family; 21] = [
     RECEIVED,
     STORED,
     DUPLICATE,
@@ -103,6 +108,7 @@ const FAMILIES: [Family; 20] = [
     QUEUED_MESSAGES,
     QUEUED_BYTES,
     ACK_LATENCY,
+    SKEW,
     PLAN_MESSAGES,
     PLAN_SAMPLES,
 ];
@@ -161,6 +167,7 @@ impl Collector for Exported {
         families.extend([
             plain(BYTES_IN_FLIGHT, state.bytes_in_flight),
             family(ACK_LATENCY, vec![histogram(&state.ack_latency)]),
+            family(SKEW, vec![histogram(&state.skew)]),
             family(PLAN_MESSAGES, vec![histogram(&state.plan_messages)]),
             family(PLAN_SAMPLES, vec![histogram(&state.plan_samples)]),
         ]);
@@ -279,7 +286,7 @@ mod tests {
         let registry = Registry::new();
         metrics.register(&registry).unwrap();
         assert!(metrics.register(&registry).is_err(), "a second pipeline must not hide behind the first");
-        metrics.arrived(&Arrival { qos0: 2, qos1: 5, shed: 1, samples: 9, bytes: 10 });
+        metrics.arrived(&Arrival { qos0: 2, qos1: 5, shed: 1, samples: 9, bytes: 10, skews: &[-0.5, 2.0] });
         metrics.settled(Settled {
             messages: 3,
             samples: 4,
@@ -304,6 +311,7 @@ mod tests {
         assert_eq!(messages("rejected_total{kind=\"dead_letter\",reason=\"syntax\"}"), 1);
         assert_eq!(number("tidemill_ingest_ack_latency_seconds_bucket{le=\"0.005\"}"), 3);
         assert_eq!(number("tidemill_ingest_ack_latency_seconds_bucket{le=\"0.002\"}"), 0);
+        assert_eq!(number("tidemill_ingest_time_skew_seconds_bucket{le=\"-0.1\"}"), 1);
         for (name, ..) in FAMILIES.iter().chain([&SHARDS]) {
             assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing");
         }

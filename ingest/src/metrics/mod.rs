@@ -51,13 +51,15 @@ impl Accounting {
 
 /// What a group brought when it was taken.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Arrival {
+pub(crate) struct Arrival<'a> {
     pub(crate) qos0: u64,
     pub(crate) qos1: u64,
     /// Of `qos0`.
     pub(crate) shed: u64,
     pub(crate) samples: u64,
     pub(crate) bytes: u64,
+    /// For each message with a time of its own: seconds from its newest time to the time of receipt.
+    pub(crate) skews: &'a [f64],
 }
 
 /// How a group ended.
@@ -101,6 +103,7 @@ struct State {
     rejected: BTreeMap<(&'static str, &'static str), u64>,
     bytes_in_flight: u64,
     ack_latency: Histogram,
+    skew: Histogram,
     plan_messages: Histogram,
     plan_samples: Histogram,
 }
@@ -108,6 +111,25 @@ struct State {
 /// Seconds: from a local fsync to a store that is down.
 const LATENCY_BOUNDS: &[f64] =
     &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+/// Seconds, below zero where a device is ahead of us: from the noise of a network over clocks that drift to histories.
+const SKEW_BOUNDS: &[f64] = &[
+    -86_400.0,
+    -3_600.0,
+    -300.0,
+    -60.0,
+    -10.0,
+    -1.0,
+    -0.1,
+    0.0,
+    0.1,
+    1.0,
+    10.0,
+    60.0,
+    300.0,
+    3_600.0,
+    86_400.0,
+    2_592_000.0,
+];
 const COUNT_BOUNDS: &[f64] =
     &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0, 100_000.0];
 
@@ -121,6 +143,7 @@ impl Default for IngestMetrics {
                 rejected: BTreeMap::new(),
                 bytes_in_flight: 0,
                 ack_latency: Histogram::new(LATENCY_BOUNDS),
+                skew: Histogram::new(SKEW_BOUNDS),
                 plan_messages: Histogram::new(COUNT_BOUNDS),
                 plan_samples: Histogram::new(COUNT_BOUNDS),
             }),
@@ -142,7 +165,7 @@ impl IngestMetrics {
         self.state().samples
     }
 
-    pub(crate) fn arrived(&self, arrival: &Arrival) {
+    pub(crate) fn arrived(&self, arrival: &Arrival<'_>) {
         let mut state = self.state();
         let [qos0, qos1] = &mut state.by_qos;
         *qos0 += arrival.qos0;
@@ -154,6 +177,7 @@ impl IngestMetrics {
         state.samples.received += arrival.samples;
         state.samples.in_flight += arrival.samples;
         state.bytes_in_flight += arrival.bytes;
+        arrival.skews.iter().for_each(|&seconds| state.skew.observe(seconds, 1));
     }
 
     pub(crate) fn settled(&self, settled: Settled<'_>) {
@@ -224,7 +248,7 @@ mod tests {
     #[test]
     fn a_group_moves_from_in_flight_to_where_its_messages_ended() {
         let metrics = IngestMetrics::default();
-        metrics.arrived(&Arrival { qos0: 3, qos1: 4, shed: 2, samples: 50, bytes: 700 });
+        metrics.arrived(&Arrival { qos0: 3, qos1: 4, shed: 2, samples: 50, bytes: 700, skews: &[] });
         let before = metrics.messages();
         assert!(before.balanced());
         assert_eq!((before.received, before.shed, before.in_flight), (7, 2, 5));

@@ -35,7 +35,7 @@ pub struct PipelineIntake {
 struct Admitted {
     group: Vec<Publish>,
     room: OwnedSemaphorePermit,
-    arrival: Arrival,
+    arrival: Arrival<'static>,
 }
 
 impl PipelineIntake {
@@ -81,7 +81,8 @@ impl PipelineIntake {
         });
         let samples = self.sort(group, &opened);
         // Counted before the group can settle: its first share is still ours.
-        self.shared.metrics.arrived(&Arrival { samples, ..arrival });
+        let skews = self.sorter.skews();
+        self.shared.metrics.arrived(&Arrival { samples, skews, ..arrival });
         settle(opened);
         completion
     }
@@ -90,11 +91,11 @@ impl PipelineIntake {
     fn sort(&mut self, group: Vec<Publish>, opened: &Share<Group>) -> u64 {
         let Self { shared, sorter, standing, touched } = self;
         let received_at = shared.clock.now();
-        let window = sorter.begin(received_at);
+        sorter.begin(received_at);
         let (mut shards, mut samples) = (Shards::new(shared, touched), 0);
         *standing = Standing::Good;
         for (index, publish) in group.into_iter().enumerate() {
-            samples += match sorter.check(&publish, &window) {
+            samples += match sorter.check(&publish) {
                 Ok(samples) => {
                     let checked = Checked { publish, index, received_at, group: opened };
                     sorter.lay_out(checked, &mut shards);

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tidemill_store::model::{Source, TagKey, TagValue, Tags};
+use tidemill_store::model::{Metric, Source, TagKey, TagValue, Tags};
 
-use crate::topic::{TopicError, TopicTemplates};
+use crate::topic::{Captured, TopicError, TopicTemplates};
 
 /// The topics of a connection.
 #[derive(Debug)]
@@ -26,7 +26,9 @@ pub(super) struct Route(usize);
 #[derive(Debug)]
 struct Entry {
     topic: Box<[u8]>,
+    template: usize,
     source: Arc<Source>,
+    metric: Option<Metric>,
     /// By the tags that messages carry, as [`crate::decode::MessagePoint::tags`] gives them.
     tagged: HashMap<Box<str>, Arc<Source>>,
 }
@@ -57,12 +59,20 @@ impl Routes {
     }
 
     fn add(&mut self, topic: &[u8]) -> Result<usize, TopicError> {
-        let source = Arc::new(self.templates.source(topic)?);
-        let index = self.entries.len();
-        self.entries.push(Entry { topic: topic.into(), source, tagged: HashMap::new() });
+        let Captured { template, source, metric } = self.templates.capture(topic)?;
+        let (index, source) = (self.entries.len(), Arc::new(source));
+        let entry = Entry { topic: topic.into(), template, source, metric, tagged: HashMap::new() };
+        self.entries.push(entry);
         self.topics.insert(topic.into(), index);
         self.known += 1;
         Ok(index)
+    }
+
+    /// The template of `route`, and the metric that it names.
+    pub(super) fn template(&self, route: Route) -> (usize, Option<&str>) {
+        let entry = self.entries.get(route.0);
+        assert!(entry.is_some(), "a route was used after its topics were forgotten");
+        entry.map_or((0, None), |entry| (entry.template, entry.metric.as_ref().map(Metric::as_str)))
     }
 
     /// The source of a message of `route` that carries `tags`.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use tidemill_store::layout::{EraWatch, Eras, RejectKind};
+use tidemill_store::layout::{EraWatch, Eras, KnownEras, RejectKind};
 use tidemill_store::model::{Shard, Source, Timestamp};
 
 use super::group::Group;
@@ -14,11 +14,11 @@ use super::queue::{Entered, cost};
 use super::routes::Routes;
 use super::shards::Shards;
 use crate::config::IngestConfig;
-use crate::decode::{JsonDecoder, Message, NamePool};
+use crate::decode::{Decoder, Message, NamePool, Payload};
 use crate::ledger::Share;
-use crate::policy::{TimePolicy, TimeWindow};
+use crate::policy::{OutOfWindow, TimeBasis, TimeWindow};
 use crate::source::Publish;
-use crate::topic::TopicTemplates;
+use crate::topic::{Rules, TopicError, TopicTemplates};
 
 /// Sorts the messages of one connection.
 #[derive(Debug)]
@@ -26,14 +26,17 @@ pub(super) struct Sorter {
     watch: Arc<EraWatch>,
     /// As of the current group.
     eras: Arc<Eras>,
-    times: TimePolicy,
+    templates: Arc<TopicTemplates>,
+    /// What each template accepts of the current group.
+    windows: Vec<TimeWindow>,
     metrics_max: usize,
     routes: Routes,
-    decoder: JsonDecoder,
+    decoder: Decoder,
     message: Message,
     /// The sources of the points in `message`.
     sources: Vec<Arc<Source>>,
     entered: HashMap<Shard, Entered>,
+    skews: Vec<f64>,
 }
 
 /// Why a message is not taken.
@@ -66,49 +69,70 @@ impl Sorter {
         Self {
             eras: watch.current().eras,
             watch,
-            times: config.times,
+            templates: Arc::clone(&templates),
+            windows: Vec::new(),
             metrics_max: config.memory.metrics_max,
             routes: Routes::new(templates, config.memory.topics_max),
-            decoder: JsonDecoder::new(config.decode, config.time_unit).sharing(pool),
+            decoder: Decoder::new(config.decode).sharing(pool),
             message: Message::default(),
             sources: Vec::new(),
             entered: HashMap::new(),
+            skews: Vec::new(),
         }
     }
 
-    /// Forgets what has grown too much, and gives the window of time for messages received at `now`: what lies beyond
+    /// Forgets what has grown too much, and opens the windows of time for messages received at `now`: what lies beyond
     /// the eras that are known cannot be placed.
-    pub(super) fn begin(&mut self, now: Timestamp) -> TimeWindow {
+    pub(super) fn begin(&mut self, now: Timestamp) {
         self.routes.trim();
         if self.decoder.names().len() > self.metrics_max {
             self.decoder.forget_names();
             self.entered.clear();
         }
-        let known = self.watch.current();
-        self.eras = known.eras;
-        self.times.window(now).until(known.complete_until)
+        self.skews.clear();
+        self.windows.clear();
+        let KnownEras { eras, complete_until } = self.watch.current();
+        self.eras = eras;
+        let accepted = |rules: &Rules| rules.times.accepted.window(now).until(complete_until);
+        self.windows.extend(self.templates.rules().map(accepted));
     }
 
     /// Decodes a message and checks all of it. Gives how many samples it has; [`Sorter::lay_out`] takes them.
-    pub(super) fn check(&mut self, publish: &Publish, window: &TimeWindow) -> Result<usize, Refused> {
-        let route = self.routes.route(&publish.topic).map_err(|error| Refused::dead("topic", &error, 0))?;
-        self.decoder
-            .decode(&publish.payload, &mut self.message)
+    pub(super) fn check(&mut self, publish: &Publish) -> Result<usize, Refused> {
+        let Self { templates, windows, routes, decoder, message, sources, skews, .. } = self;
+        let route = routes.route(&publish.topic).map_err(|error| Refused::dead("topic", &error, 0))?;
+        let (template, metric) = routes.template(route);
+        let (Some(rules), Some(window)) = (templates.rules_at(template), windows.get(template)) else {
+            return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
+        };
+        let payload = Payload { bytes: &publish.payload, metric, received_at: window.received_at() };
+        decoder
+            .decode(&rules.reading, payload, message)
             .map_err(|error| Refused::dead(error.fault.label(), &error, 0))?;
-        let samples = self.message.samples();
-        self.sources.clear();
-        for point in self.message.points() {
-            let time = point.time.unwrap_or(window.received_at());
-            window.check(time).map_err(|outside| Refused {
-                kind: RejectKind::Quarantine,
-                reason: outside.bound.label(),
-                detail: outside.to_string(),
-                samples,
-            })?;
-            let source = self.routes.source(route, point.tags);
-            self.sources.push(source.map_err(|error| Refused::dead("tags", &error, samples))?);
+        let samples = message.samples();
+        skews.extend(message.points().filter_map(|point| point.time).max().map(|newest| window.skew(newest)));
+        sources.clear();
+        for point in message.points() {
+            match point.time {
+                Some(time) => window.check(time).map_err(|outside| Refused::outside(outside, samples))?,
+                None if rules.times.basis == TimeBasis::Payload => {
+                    return Err(Refused::dead(
+                        "time",
+                        &"a point has no time, and the template asks for one",
+                        samples,
+                    ));
+                }
+                None => {}
+            }
+            let source = routes.source(route, point.tags);
+            sources.push(source.map_err(|error| Refused::dead("tags", &error, samples))?);
         }
         Ok(samples)
+    }
+
+    /// For each message of the current group that has a time of its own: how long before its receipt its newest time is.
+    pub(super) fn skews(&self) -> &[f64] {
+        &self.skews
     }
 
     /// Lays the points of the message checked last into the batches of their shards. Points of one message go to
@@ -143,5 +167,10 @@ impl Sorter {
 impl Refused {
     fn dead(reason: &'static str, error: &impl std::fmt::Display, samples: usize) -> Self {
         Self { kind: RejectKind::DeadLetter, reason, detail: error.to_string(), samples }
+    }
+
+    fn outside(outside: OutOfWindow, samples: usize) -> Self {
+        let (reason, detail) = (outside.bound.label(), outside.to_string());
+        Self { kind: RejectKind::Quarantine, reason, detail, samples }
     }
 }

@@ -8,11 +8,9 @@ use anyhow::{Context, bail, ensure};
 use tidemill_analytics::api::ApiLimits;
 use tidemill_analytics::server::ServerLimits;
 use tidemill_ingest::config::IngestConfig;
-use tidemill_ingest::decode::{DecodeLimits, TimeUnit};
-use tidemill_ingest::policy::TimePolicy;
+use tidemill_ingest::decode::DecodeLimits;
 use tidemill_ingest::source::listener::{Limits, ListenerConfig, bind_is_allowed};
 use tidemill_ingest::source::mqtt::MqttConfig;
-use tidemill_ingest::topic::TopicTemplates;
 use tidemill_store::layout::{BucketWidth, RetentionTimes, ShardCount};
 use tidemill_store::mill::MillOptions;
 use tidemill_store::read::ReadLimits;
@@ -24,8 +22,8 @@ use super::brokers::brokers;
 use super::mill::{mill, retention};
 use super::raw::{
     RawBackend, RawCassandra, RawConfig, RawConsistency, RawHttp, RawIngest, RawListener, RawQuery,
-    RawTimeUnit,
 };
+use super::templates::templates;
 
 /// Configuration that can be acted on.
 #[derive(Debug, Clone)]
@@ -79,10 +77,7 @@ impl Config {
     pub(crate) fn check(raw: &RawConfig) -> anyhow::Result<Self> {
         let shutdown_timeout = raw.shutdown_timeout.0;
         let retention = retention(&raw.store.retention).context("[store.retention]")?;
-        let mut ingest = ingest(&raw.ingest)?;
-        // What would be gone at once is not taken.
-        ingest.times.past_max =
-            retention.raw.map_or(ingest.times.past_max, |raw| raw.min(ingest.times.past_max));
+        let ingest = ingest(&raw.ingest, retention.raw)?;
         let mqtt = brokers(&raw.ingest.mqtt, ingest.templates.subscriptions(), shutdown_timeout);
         let listener = listener(&raw.ingest.listener, shutdown_timeout)?;
         let packet_bytes_max = listener.as_ref().map_or(0, |listener| listener.limits.packet_bytes_max);
@@ -220,16 +215,9 @@ fn first_era(raw: &RawConfig) -> anyhow::Result<FirstEra> {
     })
 }
 
-fn ingest(raw: &RawIngest) -> anyhow::Result<IngestConfig> {
-    let templates = TopicTemplates::new(&raw.topics).context("ingest.topics")?;
-    let mut config = IngestConfig::new(templates);
-    config.time_unit = match raw.time_unit {
-        RawTimeUnit::Seconds => TimeUnit::Seconds,
-        RawTimeUnit::Millis => TimeUnit::Milliseconds,
-        RawTimeUnit::Micros => TimeUnit::Microseconds,
-        RawTimeUnit::Nanos => TimeUnit::Nanoseconds,
-    };
-    config.times = TimePolicy { past_max: raw.past_max.0, future_max: raw.future_max.0 };
+/// Raw samples are `kept` for so long: what would be gone at once is not taken.
+fn ingest(raw: &RawIngest, kept: Option<Duration>) -> anyhow::Result<IngestConfig> {
+    let mut config = IngestConfig::new(templates(raw, kept)?);
     config.memory.in_flight_bytes_max = count("ingest.memory_bytes_max", raw.memory_bytes_max)?;
     config.rejects.payload_bytes_max =
         count("ingest.reject_payload_bytes_max", raw.reject_payload_bytes_max)?;

@@ -9,6 +9,7 @@ mod load;
 mod mill;
 pub(crate) mod raw;
 mod span;
+mod templates;
 
 pub(crate) use check::{Backend, Config, schema_options};
 pub(crate) use load::load;

@@ -161,13 +161,80 @@ pub(crate) enum RawTimeUnit {
     /// Nanoseconds.
     #[serde(rename = "ns")]
     Nanos,
+    /// By the number of digits.
+    #[serde(rename = "auto")]
+    Auto,
+}
+
+/// The format of payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawFormat {
+    /// JSON points.
+    Json,
+    /// SenML in JSON.
+    SenmlJson,
+    /// SenML in CBOR.
+    SenmlCbor,
+    /// Influx line protocol.
+    LineProtocol,
+    /// CBOR points.
+    Cbor,
+    /// MessagePack points.
+    Msgpack,
+    /// One value.
+    Scalar,
+    /// Lines of separated values.
+    Csv,
+    /// Told from each payload.
+    Auto,
+}
+
+/// Where times come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawTimeBasis {
+    /// From the payload alone.
+    Payload,
+    /// From our clock alone.
+    Receive,
+    /// From the payload, where it has one.
+    PayloadElseReceive,
+}
+
+section! {
+    /// `[[ingest.templates]]`
+    RawTemplate {
+        /// The topic, with placeholders.
+        topic: String = String::new(),
+        /// The format of its payloads.
+        format: RawFormat = RawFormat::Json,
+        /// Where times come from.
+        time: RawTimeBasis = RawTimeBasis::PayloadElseReceive,
+        /// The unit of times in payloads; that of all topics where not given, nanoseconds in line protocol.
+        time_unit: Option<RawTimeUnit> = None,
+        /// How far in the past a sample may lie; as for all topics where not given.
+        past_max: Option<Span> = None,
+        /// How far in the future a sample may lie; as for all topics where not given.
+        future_max: Option<Span> = None,
+        /// The metric of scalars, where no `{metric}` in the topic names it.
+        metric: Option<String> = None,
+        /// The columns of CSV; the first line of each payload names them where empty.
+        columns: Vec<String> = Vec::new(),
+        /// The column of CSV that is the time.
+        time_column: String = "ts".to_owned(),
+        /// What stands between the fields of CSV.
+        delimiter: String = ",".to_owned(),
+    }
 }
 
 section! {
     /// `[ingest]`
     RawIngest {
-        /// Topic templates; the first that matches gives tenant, device and tags.
+        /// Topic templates of JSON; the first that matches gives tenant, device and tags.
         topics: Vec<String> = vec!["devices/{device}/telemetry".to_owned()],
+        /// Topic templates with a format and time policy of their own; looked at before `topics`.
+        templates: Vec<RawTemplate> = Vec::new(),
         /// The unit of numeric `ts` in payloads.
         time_unit: RawTimeUnit = RawTimeUnit::Millis,
         /// How far in the past a sample may lie. Twenty years: history may be replayed, while the clock of a device

@@ -8,17 +8,11 @@ use serde::Deserialize;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use tidemill_store::model::{Timestamp, Value};
 
-/// A point with its names spelled out.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Said {
-    pub(super) time: Option<Timestamp>,
-    pub(super) tags: Vec<(String, String)>,
-    pub(super) values: Vec<(String, Value)>,
-}
+use crate::decode::testing::Said;
 
 /// JSON as a tree that keeps the order of members, duplicates, and how numbers were written.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Node {
+pub(in crate::decode) enum Node {
     Null,
     Bool(bool),
     I64(i64),
@@ -74,7 +68,7 @@ impl<'de> Deserialize<'de> for Node {
 }
 
 /// What the shapes mean, spelled out over a tree; `None` for a reject.
-pub(super) fn oracle(node: &Node) -> Option<Vec<Said>> {
+pub(in crate::decode) fn oracle(node: &Node) -> Option<Vec<Said>> {
     let points = if let Node::List(list) = node {
         list.iter().map(oracle_point).collect::<Option<Vec<_>>>()?
     } else {
@@ -155,7 +149,7 @@ fn flatten(prefix: &str, members: &[(String, Node)], out: &mut Vec<(String, Valu
 }
 
 /// `node` with every `ts` of a point that is a fraction or text made whole milliseconds: other tests cover those.
-pub(super) fn with_whole_times(node: Node) -> Node {
+pub(in crate::decode) fn with_whole_times(node: Node) -> Node {
     let member = |(key, value): (String, Node)| match (key.as_str(), &value) {
         ("ts", Node::F64(_) | Node::Text(_)) => (key, Node::I64(1_700_000_000_123)),
         _ => (key, value),
@@ -169,7 +163,7 @@ pub(super) fn with_whole_times(node: Node) -> Node {
     }
 }
 
-pub(super) fn write_json(node: &Node, out: &mut String) {
+pub(in crate::decode) fn write_json(node: &Node, out: &mut String) {
     match node {
         Node::Null => out.push_str("null"),
         Node::Bool(value) => write!(out, "{value}").unwrap(),
@@ -216,7 +210,7 @@ fn leaf() -> impl Strategy<Value = Node> {
     ]
 }
 
-pub(super) fn tree() -> impl Strategy<Value = Node> {
+pub(in crate::decode) fn tree() -> impl Strategy<Value = Node> {
     let inner = leaf().prop_recursive(3, 24, 5, |inner| {
         prop_oneof![
             8 => prop::collection::vec((key(), inner.clone()), 0..5).prop_map(Node::Object),

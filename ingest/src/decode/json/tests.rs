@@ -3,31 +3,12 @@
 use proptest::prelude::*;
 use tidemill_store::model::{Timestamp, Value};
 
-use super::oracle::{Node, Said, oracle, tree, with_whole_times, write_json};
-use super::*;
-
-fn decoder() -> JsonDecoder {
-    JsonDecoder::new(DecodeLimits::default(), TimeUnit::Milliseconds)
-}
-
-fn said(decoder: &JsonDecoder, message: &Message) -> Vec<Said> {
-    let name = |slot: u32| decoder.names().metric(slot).unwrap().to_string();
-    let point = |point: crate::decode::MessagePoint<'_>| {
-        let mut parts = point.tags.split_terminator('\0').map(str::to_owned);
-        let mut tags = Vec::new();
-        while let Some(key) = parts.next() {
-            tags.push((key, parts.next().unwrap()));
-        }
-        let values = point.values.iter().map(|(slot, value)| (name(*slot), value.clone())).collect();
-        Said { time: point.time, tags, values }
-    };
-    message.points().map(point).collect()
-}
+use super::oracle::{Node, oracle, tree, with_whole_times, write_json};
+use crate::decode::testing::{Said, at, decode_as, decoder, pairs, payload, reading, said};
+use crate::decode::{DecodeError, Fault, Format, Message};
 
 fn decode_bytes(payload: &[u8]) -> Result<Vec<Said>, DecodeError> {
-    let (mut decoder, mut message) = (decoder(), Message::default());
-    decoder.decode(payload, &mut message)?;
-    Ok(said(&decoder, &message))
+    decode_as(&Format::Json, payload)
 }
 
 fn decode(payload: &str) -> Result<Vec<Said>, DecodeError> {
@@ -42,14 +23,6 @@ fn one(payload: &str) -> Said {
 
 fn values(payload: &str) -> Vec<(String, Value)> {
     one(payload).values
-}
-
-fn pairs(list: &[(&str, Value)]) -> Vec<(String, Value)> {
-    list.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-}
-
-fn at(millis: i64) -> Timestamp {
-    Timestamp::from_millis(millis).unwrap()
 }
 
 /// The label, the pointer and the text of what is wrong with `payload`.
@@ -237,10 +210,10 @@ fn limits_hold_at_their_edge() {
 
 #[test]
 fn a_refused_message_leaves_no_trace_in_the_next_one() {
-    let (mut decoder, mut message) = (decoder(), Message::default());
+    let (mut decoder, mut message, json) = (decoder(), Message::default(), reading(&Format::Json));
     for bad in [r#"{"a":1,"b":{"c":1,"#, r#"[{"a":1},{"tags":{"x":"#, r#"{"values":{"a":{"b":[]}}}"#] {
-        assert!(decoder.decode(bad.as_bytes(), &mut message).is_err());
-        decoder.decode(br#"{"a":2,"d":{"e":3}}"#, &mut message).unwrap();
+        assert!(decoder.decode(&json, payload(bad.as_bytes()), &mut message).is_err());
+        decoder.decode(&json, payload(br#"{"a":2,"d":{"e":3}}"#), &mut message).unwrap();
         let points = said(&decoder, &message);
         assert_eq!(points.len(), 1, "after {bad}");
         assert_eq!(points[0].values, pairs(&[("a", Value::I64(2)), ("d.e", Value::I64(3))]));
@@ -250,10 +223,10 @@ fn a_refused_message_leaves_no_trace_in_the_next_one() {
 
 #[test]
 fn names_in_another_order_and_new_names_keep_their_values() {
-    let (mut decoder, mut message) = (decoder(), Message::default());
+    let (mut decoder, mut message, json) = (decoder(), Message::default(), reading(&Format::Json));
     for names in [["a", "b", "c"], ["c", "b", "a"], ["b", "x", "a"], ["a", "b", "c"]] {
-        let payload = format!(r#"{{"{}":0,"{}":1,"{}":2}}"#, names[0], names[1], names[2]);
-        decoder.decode(payload.as_bytes(), &mut message).unwrap();
+        let text = format!(r#"{{"{}":0,"{}":1,"{}":2}}"#, names[0], names[1], names[2]);
+        decoder.decode(&json, payload(text.as_bytes()), &mut message).unwrap();
         let expected: Vec<_> = (0..).zip(names).map(|(i, name)| (name.to_owned(), Value::I64(i))).collect();
         assert_eq!(said(&decoder, &message)[0].values, expected);
     }

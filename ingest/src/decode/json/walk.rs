@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use tidemill_store::model::{NameError, TagKey, TagValue, Timestamp, Value};
+use tidemill_store::model::{Timestamp, Value};
 
-use super::Path;
 use crate::decode::cursor::Cursor;
 use crate::decode::error::push_segment;
 use crate::decode::names::Seen;
+use crate::decode::path::Path;
+use crate::decode::sink::check_tag;
 use crate::decode::{DecodeError, DecodeLimits, Fault, Message, MetricNames, TimeUnit, time};
 
 /// Errors are rare and large.
@@ -19,7 +20,8 @@ type Failed = Box<DecodeError>;
 pub(super) struct Walk<'a, 'd> {
     pub(super) cursor: Cursor<'a>,
     pub(super) limits: &'d DecodeLimits,
-    pub(super) unit: TimeUnit,
+    /// The unit of a numeric `ts`; `None` where times are not read.
+    pub(super) unit: Option<TimeUnit>,
     pub(super) names: &'d mut MetricNames,
     pub(super) path: &'d mut Path,
     pub(super) message: &'d mut Message,
@@ -223,16 +225,20 @@ impl<'a> Walk<'a, '_> {
             return Err(self.fail(Fault::MemberTwice("\"ts\""), "ts"));
         }
         members.time_seen = true;
+        let unit = self.unit;
         let time = match token {
             Some(b'n') => return self.word("null", "ts"),
-            Some(b'"') => self.cursor.string(&mut String::new()).and_then(time::from_text),
-            Some(b'-' | b'0'..=b'9') => {
-                let unit = self.unit;
-                self.cursor.number().and_then(|number| time::from_number(&number, unit))
-            }
+            Some(b'"') => self.cursor.string(&mut String::new()).and_then(|text| match unit {
+                Some(_) => time::from_text(text).map(Some),
+                None => Ok(None),
+            }),
+            Some(b'-' | b'0'..=b'9') => self.cursor.number().and_then(|number| match unit {
+                Some(unit) => time::from_number(&number, unit).map(Some),
+                None => Ok(None),
+            }),
             _ => Err(Fault::TimeKind),
         };
-        members.time = Some(time.map_err(|fault| self.fail(fault, "ts"))?);
+        members.time = time.map_err(|fault| self.fail(fault, "ts"))?;
         Ok(())
     }
 
@@ -352,17 +358,4 @@ impl<'a> Walk<'a, '_> {
         }
         Box::new(DecodeError { fault, pointer, offset: self.cursor.offset() })
     }
-}
-
-/// Whether `key` and `value` make a tag. Printable ASCII always does and is not copied to find out.
-fn check_tag(key: &str, value: &str) -> Result<(), NameError> {
-    let plain =
-        |text: &str, limit| text.len() <= limit && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
-    if !plain(key, TagKey::BYTES_MAX) {
-        TagKey::new(key)?;
-    }
-    if value.is_empty() || !plain(value, TagValue::BYTES_MAX) {
-        TagValue::new(value)?;
-    }
-    Ok(())
 }
