@@ -220,8 +220,8 @@ pub(crate) enum EraAction {
 pub(crate) struct EraAddArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// From when on: RFC 3339, Unix seconds, or relative to now such as `1d`. It must lie on a bucket boundary of both
-    /// eras; an error says which is next.
+    /// From when on: RFC 3339 or Unix seconds, on a bucket boundary of both eras; or a span from now such as `1d`, which
+    /// means the first boundary after it.
     #[arg(long, value_name = "TIME")]
     pub(crate) from: String,
     /// Shards.

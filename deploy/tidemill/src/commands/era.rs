@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use anyhow::Context;
 use tidemill_analytics::moment::{self, Utc};
 use tidemill_store::layout::{BucketWidth, Era, Eras, Measured, ShardCount, add_era, load_eras, suggest_era};
 use tidemill_store::model::{Clock, Timestamp};
@@ -30,8 +31,16 @@ impl OnStore for List {
     }
 }
 
+/// From when on an era is asked for.
+enum From {
+    /// From this moment.
+    Exactly(Timestamp),
+    /// From the first boundary of buckets after this moment.
+    After(Timestamp),
+}
+
 struct Add {
-    starts_at: Timestamp,
+    from: From,
     shards: ShardCount,
     bucket_width: BucketWidth,
 }
@@ -39,7 +48,7 @@ struct Add {
 impl Add {
     fn parse(args: &EraAddArgs) -> anyhow::Result<Self> {
         Ok(Self {
-            starts_at: moment::parse(&args.from, SystemClock.now())?,
+            from: parse_from(&args.from, SystemClock.now())?,
             shards: ShardCount::new(args.shards)?,
             bucket_width: BucketWidth::new(args.bucket_width.0)?,
         })
@@ -48,9 +57,27 @@ impl Add {
 
 impl OnStore for Add {
     async fn run<W: Wide>(self, wide: Arc<W>, _: &Config) -> anyhow::Result<()> {
-        let now = SystemClock.now();
-        let eras = add_era(&*wide, self.starts_at, self.shards, self.bucket_width, now).await?;
+        let add = async |starts_at| {
+            add_era(&*wide, starts_at, self.shards, self.bucket_width, SystemClock.now()).await
+        };
+        let eras = match self.from {
+            From::Exactly(starts_at) => add(starts_at).await?,
+            From::After(moment) => match add(moment).await {
+                Err(AddEraError::Boundary { suggested, .. } | AddEraError::TooNear { suggested, .. }) => {
+                    add(suggested).await?
+                }
+                done => done?,
+            },
+        };
         super::print(&lines(&eras))
+    }
+}
+
+/// A span such as `1d` counts from `now`.
+fn parse_from(text: &str, now: Timestamp) -> anyhow::Result<From> {
+    match text.parse::<Span>() {
+        Ok(span) => Ok(From::After(now.saturating_add(span.0))),
+        Err(_) => Ok(From::Exactly(moment::parse(text, now).with_context(|| format!("--from {text:?}"))?)),
     }
 }
 
@@ -100,4 +127,19 @@ fn line(era: &Era) -> String {
     };
     let width = Span::from(era.bucket_width.get());
     format!("from {start}: {} shards, buckets of {width}", era.shards.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_a_moment_or_a_span_from_now() {
+        let from = |text| parse_from(text, Timestamp::EPOCH);
+        assert!(matches!(from("1d").unwrap(), From::After(at) if at.millis_floor() == 86_400_000));
+        assert!(
+            matches!(from("1970-01-02T00:00:00Z").unwrap(), From::Exactly(at) if at.millis_floor() == 86_400_000)
+        );
+        assert!(format!("{:#}", from("soon").err().unwrap()).contains("soon"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use tidemill_analytics::moment::{self, Utc};
 use tidemill_store::layout::{Eras, Place, load_eras};
 use tidemill_store::mill::{GrindOutcome, Ground};
@@ -16,7 +17,8 @@ use crate::config::Config;
 /// Grinds, and prints a line for each bucket.
 pub(crate) async fn grind(config: &Config, args: &GrindArgs) -> anyhow::Result<()> {
     let now = SystemClock.now();
-    let times: Result<Vec<Timestamp>, _> = args.bucket.iter().map(|text| moment::parse(text, now)).collect();
+    let time = |text: &String| moment::parse(text, now).with_context(|| format!("--bucket {text:?}"));
+    let times: anyhow::Result<Vec<Timestamp>> = args.bucket.iter().map(time).collect();
     let shards = args.shard.iter().copied().map(Shard::new).collect();
     let times = if args.all { None } else { Some(times?) };
     on_store(config, Grind { times, shards }).await

@@ -90,7 +90,13 @@ impl Totals {
 /// `START..END`, either of which may be missing.
 fn parse_range(text: &str, now: Timestamp) -> anyhow::Result<TimeRange> {
     let (start, end) = text.split_once("..").context("a range is START..END; either may be missing")?;
-    let at = |text: &str, missing| if text.is_empty() { Ok(missing) } else { moment::parse(text, now) };
+    let at = |text: &str, missing| {
+        if text.is_empty() {
+            Ok(missing)
+        } else {
+            moment::parse(text, now).with_context(|| format!("--range {text:?}"))
+        }
+    };
     Ok(TimeRange::new(at(start, Timestamp::MIN)?, at(end, Timestamp::MAX)?)?)
 }
 
