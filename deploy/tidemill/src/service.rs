@@ -118,12 +118,14 @@ impl<W: Wide> Service<W> {
         let mill = Arc::new(new_mill(Arc::clone(&wide), Arc::clone(&eras), config, &registry)?);
         let routes = status::routes(Arc::clone(&mill));
         let serve_http = Http::bind(Arc::clone(&reader), routes, config, roles, (&registry, &health)).await?;
-        let ingest = if roles.contains(&Role::Ingest) {
-            // Queries of this process are told of every segment, so that they need not look for it.
-            let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
-            Some(Ingest::start(told, eras, config, &registry).await?)
-        } else {
-            None
+        let ingest = match (roles.contains(&Role::Ingest), roles.contains(&Role::Query)) {
+            (true, true) => {
+                // Queries of this process are told of every segment, so that they need not look for it.
+                let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
+                Some(Ingest::start(told, eras, config, &registry).await?)
+            }
+            (true, false) => Some(Ingest::start(Arc::clone(&wide), eras, config, &registry).await?),
+            (false, _) => None,
         };
         let mill =
             roles.contains(&Role::Mill).then(|| Part::start(|stop| async move { mill.run(stop.0).await }));

@@ -13,7 +13,7 @@ use tidemill_tests::tidemill::{Builder, Tidemill};
 use tidemill_tests::wait;
 
 use crate::answers::{check_all, check_windows};
-use crate::{PLAN, SOON, WEATHER, eager};
+use crate::{PLAN, SOON, WEATHER, eager, work_done};
 
 const KILLS: u32 = 20;
 /// From ready to dead, the time to come up aside.
@@ -58,5 +58,5 @@ pub(crate) fn twenty(keyspace: &Keyspace) -> Result<()> {
 }
 
 fn grinds(mill: &Tidemill) -> Result<f64> {
-    Ok(mill.http().metrics()?.sum("tidemill_mill_grinds_total", &[]))
+    Ok(work_done(&mill.http().metrics()?, "grind"))
 }

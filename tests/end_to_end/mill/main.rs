@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tidemill_tests::cassandra::{Keyspace, shared};
 use tidemill_tests::delivery::Weather;
+use tidemill_tests::http::Metrics;
 use tidemill_tests::oracle::Plan;
 use tidemill_tests::real::{
     self,
@@ -43,8 +44,19 @@ fn eager(builder: Builder) -> Builder {
     builder
         .set("store.first_era.shards", 2)
         .set("store.first_era.bucket_width", "3h")
+        .set("ingest.bucket_idle", "2s")
         .set("mill.settle", "1s")
-        .set("mill.grace", "3s")
+        .set("mill.late_quiet", "1s")
+        .set("mill.late_wait_max", "3s")
         .set("mill.interval", "200ms")
+        .set("mill.beat", "500ms")
         .set("mill.takeover_after", "2s")
+        // The grace is longer than queries run and trust a seal.
+        .set("query.timeout", "10s")
+        .set("mill.grace", "21s")
+}
+
+/// How many pieces of work of this kind a mill has done.
+fn work_done(metrics: &Metrics, kind: &str) -> f64 {
+    metrics.sum("tidemill_mill_work_total", &[("kind", kind), ("result", "ok")])
 }

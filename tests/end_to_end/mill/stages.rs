@@ -11,7 +11,7 @@ use tidemill_tests::tidemill::{Builder, Tidemill};
 use tidemill_tests::wait;
 
 use crate::answers::check_all;
-use crate::{PLAN, SOON, WEATHER, eager};
+use crate::{PLAN, SOON, WEATHER, eager, work_done};
 
 const MESSAGES: u64 = 20_000;
 
@@ -37,7 +37,7 @@ pub(crate) fn all() -> Result<()> {
     }
     check_all(grinding.http(), &PLAN, &feed).context("with the mill fully run")?;
     wait::until_true("segments to be collected", SOON, || {
-        grinding.http().metrics().is_ok_and(|metrics| metrics.sum("tidemill_mill_collected_total", &[]) > 0.5)
+        grinding.http().metrics().is_ok_and(|metrics| work_done(&metrics, "collect") > 0.5)
     })?;
     check_all(grinding.http(), &PLAN, &feed).context("with the segments deleted")
 }
@@ -46,6 +46,6 @@ pub(crate) fn all() -> Result<()> {
 fn is_ground(http: &Http) -> Result<bool> {
     let metrics = http.metrics()?;
     let of = |state| metrics.sum("tidemill_mill_buckets", &[("state", state)]);
-    let waiting = of("unground") + of("dirty");
-    Ok(metrics.sum("tidemill_mill_grinds_total", &[]) > 0.5 && waiting < 0.5)
+    let waiting = of("closed") + of("dirty");
+    Ok(work_done(&metrics, "grind") > 0.5 && waiting < 0.5)
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tidemill_analytics::moment::{self, Utc};
-use tidemill_store::layout::{BucketWidth, Era, Eras, Measured, ShardCount, add_era, load_eras, suggest_era};
+use tidemill_store::layout::{
+    AddEraError, BucketWidth, Era, Eras, Measured, ShardCount, add_era, load_eras, suggest_era,
+};
 use tidemill_store::model::{Clock, Timestamp};
 use tidemill_store::wide::Wide;
 

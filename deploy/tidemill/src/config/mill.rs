@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tidemill_store::layout::{Resolution, RetentionTimes};
 use tidemill_store::mill::{GrindTimes, LeaseTimes, MillOptions};
+use tidemill_store::read::ReadLimits;
 
 use super::Span;
 use super::check::count;
@@ -23,9 +24,11 @@ pub(super) fn mill(
     ensure!(!raw.resolutions.is_empty(), "resolutions is empty; name at least one, such as \"1h\"");
     let resolutions = raw.resolutions.iter().map(|span| resolution("resolutions", span)).collect();
     ensure!((1..=100).contains(&raw.cpu_percent), "cpu_percent must be between 1 and 100");
+    let read_for = query_timeout + ReadLimits::default().seals_trusted_for;
     ensure!(
-        raw.grace.0 > query_timeout,
-        "grace ({}) must be longer than query.timeout ({query_timeout:?}): queries read what was replaced",
+        raw.grace.0 > read_for,
+        "grace ({}) must be longer than {read_for:?}, query.timeout and the time for which a query trusts what it goes \
+         by: queries read what was replaced",
         raw.grace
     );
     ensure!(

@@ -11,7 +11,7 @@ use tidemill_store::layout::{
     BucketWidth, Era, Eras, MarkRow, RejectKind, ShardCount, add_era, install_eras,
 };
 use tidemill_store::model::{Shard, TimeRange, Timestamp, Value};
-use tidemill_store::read::{ReadLimits, Reader};
+use tidemill_store::read::{ReadLimits, Reader, Selector};
 use tidemill_store::wide::{FaultRates, Faults, Faulty, Memory, Scan, Wide as _};
 use tokio::time::timeout;
 
