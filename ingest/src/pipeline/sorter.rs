@@ -122,7 +122,10 @@ impl Sorter {
                         samples,
                     ));
                 }
-                None => {}
+                // Beyond the eras that are known not even what comes now can be placed.
+                None => window
+                    .check(window.received_at())
+                    .map_err(|outside| Refused::outside(outside, samples))?,
             }
             let source = routes.source(route, point.tags);
             sources.push(source.map_err(|error| Refused::dead("tags", &error, samples))?);

@@ -83,12 +83,12 @@ fn table(status: &Json) -> anyhow::Result<String> {
     ensure!(shards.iter().all(Json::is_object), "a status without shards");
     let mut text = String::new();
     for (_, heading) in COLUMNS {
-        _ = write!(text, "{heading:>20}");
+        _ = write!(text, "{heading:>21}");
     }
     text.push('\n');
     for shard in shards {
         for (key, _) in COLUMNS {
-            _ = write!(text, "{:>20}", cell(shard.get(key)));
+            _ = write!(text, "{:>21}", cell(shard.get(key)));
         }
         text.push('\n');
     }
@@ -104,7 +104,7 @@ fn table(status: &Json) -> anyhow::Result<String> {
                 all.sum::<u64>().to_string()
             }
         };
-        _ = write!(text, "{total:>20}");
+        _ = write!(text, "{total:>21}");
     }
     text.push('\n');
     Ok(text)
