@@ -141,7 +141,7 @@ async fn apply_through_every_node(options: &CqlOptions, cluster: &Cluster) -> Re
         .into_iter()
         .map(|node| {
             let options = CqlOptions { contact_points: vec![node], ..options.clone() };
-            tokio::spawn(async move { schema::apply(&options).await })
+            tokio::spawn(async move { apply_once_gossiped(&options).await })
         })
         .collect();
     for applier in appliers {
@@ -150,6 +150,19 @@ async fn apply_through_every_node(options: &CqlOptions, cluster: &Cluster) -> Re
     let report = schema::check(options).await?;
     ensure!(report.state == SchemaState::Current && report.drift.is_empty(), "{report:?}");
     Ok(())
+}
+
+/// Nodes that have just started may not know of each other yet.
+async fn apply_once_gossiped(options: &CqlOptions) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        match schema::apply(options).await {
+            Err(SchemaError::UnknownDatacenters { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            applied => return Ok(applied.map(drop)?),
+        }
+    }
 }
 
 fn segments(seqs: Range<i64>) -> Vec<Row> {

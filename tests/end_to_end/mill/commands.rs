@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use tidemill_tests::delivery;
 use tidemill_tests::feed::Feed;
 use tidemill_tests::mqtt::{Protocol, Settings};
+use tidemill_tests::process::scratch_directory;
 use tidemill_tests::random::Random;
 use tidemill_tests::tidemill::Builder;
 
@@ -14,7 +15,11 @@ const MESSAGES: u64 = 3_000;
 
 pub(crate) fn all() -> Result<()> {
     let mut random = Random::new("an_operator_sees_what_is_ground_and_grinds_by_hand")?;
-    let tidemill = eager(Builder::new()?).roles("ingest,query").start()?;
+    // Commands run in another directory than the service.
+    let data = scratch_directory("tidemill-data-")?;
+    let directory = data.path().to_string_lossy().into_owned();
+    let tidemill =
+        eager(Builder::new()?).set("store.embedded.directory", directory).roles("ingest,query").start()?;
     let order = delivery::order(&PLAN, MESSAGES, WEATHER, &mut random);
     let settings = Settings::new(tidemill.mqtt_address(), "fleet", Protocol::V5);
     let mut feed = Feed::start_in_order(PLAN, settings, order)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::ensure;
 use prometheus::Registry;
 use tidemill_store::layout::load_eras;
 use tidemill_store::mill::{Mill, MillMetrics};
@@ -22,6 +23,8 @@ pub(super) async fn on_store(config: &Config, command: impl OnStore) -> anyhow::
     let registry = Registry::new();
     match config.backend() {
         Backend::Embedded(options) => {
+            let dir = options.dir.display();
+            ensure!(options.dir.is_dir(), "there is no store in {dir}; store.embedded.directory names it");
             let store = storage::open_embedded(options.clone(), &registry).await?;
             let done = command.run(storage::decorate(Arc::clone(&store), &registry)?, config).await;
             let closed = store.close().await;

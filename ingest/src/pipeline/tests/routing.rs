@@ -58,7 +58,7 @@ async fn an_era_takes_effect_while_the_pipeline_runs_and_readers_find_both() {
         // Now, a while ago, and ahead: late rounds reach back over the start, early ones up to it.
         let messages = (0..30).map(|device| {
             let now = START_MILLIS + round * 1_800_000;
-            let times = [now - 7_000_000, now - 200_000, now + 200_000].map(|ts| ts + device);
+            let times = [now - 6_900_000, now - 200_000, now + 200_000].map(|ts| ts + device);
             let points = times.map(|ts| format!(r#"{{"ts":{ts},"v":{round}}}"#)).join(",");
             publish(&format!("d{device}"), &format!("[{points}]"), Qos::AtLeastOnce)
         });
