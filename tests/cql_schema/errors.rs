@@ -152,12 +152,15 @@ async fn apply_through_every_node(options: &CqlOptions, cluster: &Cluster) -> Re
     Ok(())
 }
 
-/// Nodes that have just started may not know of each other yet.
+/// Nodes that have just started may not know of each other yet, nor all of them of a table that another applier has
+/// just made: who applies at once with others may have to try again.
 async fn apply_once_gossiped(options: &CqlOptions) -> Result<()> {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         match schema::apply(options).await {
-            Err(SchemaError::UnknownDatacenters { .. }) if Instant::now() < deadline => {
+            Err(SchemaError::UnknownDatacenters { .. } | SchemaError::Statement { .. })
+                if Instant::now() < deadline =>
+            {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             applied => return Ok(applied.map(drop)?),
