@@ -1,7 +1,7 @@
 //! Decoders: the bytes of a payload → the points they state, or why not and where.
 //!
 //! [`Decoder`] chooses by [`Format`]: [`json`] in one hand-tuned pass; CBOR and MessagePack through one walker (maps)
-//! over their values (tokens), as [`senml`] in both its encodings; [`line`] and [`csv`] line by line; scalars.
+//! over their values (tokens), as [`senml`] in both its encodings; [`mod@line`] and [`csv`] line by line; scalars.
 //!
 //! Pure: no clock, no shard, no store. A decoder fills a [`Message`] that its caller keeps and uses again, so a
 //! message costs no allocation of its own. A message is atomic: it gives all of its points or an error (I7).
