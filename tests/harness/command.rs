@@ -1,10 +1,10 @@
-//! A `tidemill` command that runs to its end or until it is told to stop: its exit code, what it
+//! A command, of `tidemill` or of another program, that runs to its end or until it is told to stop: its exit code, what it
 //! printed, and what it logged.
 //!
 //! It runs in a scratch directory of its own, so that what it leaves there goes with it.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::Duration;
 
@@ -38,12 +38,17 @@ pub struct Outcome {
 impl Command {
     /// Starts `tidemill` with these arguments.
     pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Self> {
-        let directory = scratch_directory("tidemill-command-")?;
         let binary = environment::tidemill().context("no tidemill binary; cargo build")?;
+        Self::of("tidemill", &binary, arguments)
+    }
+
+    /// Starts another program with these arguments; `name` is what errors call it.
+    pub fn of<S: AsRef<OsStr>>(name: &str, binary: &Path, arguments: &[S]) -> Result<Self> {
+        let directory = scratch_directory("tidemill-command-")?;
         let [output, log] = ["output", "log"].map(|name| directory.path().join(name));
         let mut command = process::Command::new(binary);
         command.args(arguments).current_dir(directory.path());
-        let process = Process::spawn_apart("tidemill", command, &output, &log)?;
+        let process = Process::spawn_apart(name, command, &output, &log)?;
         Ok(Self { process, output, log, _directory: directory })
     }
 

@@ -69,6 +69,26 @@ pub fn mosquitto_pub() -> Option<PathBuf> {
     program("mosquitto_pub", &[])
 }
 
+/// The reference implementation of PromQL: Debian's `prometheus`.
+pub fn prometheus() -> Option<PathBuf> {
+    program("prometheus", &[])
+}
+
+/// Its command line client and checker, in the same package.
+pub fn promtool() -> Option<PathBuf> {
+    program("promtool", &[])
+}
+
+/// Another store of time series, to compare speed with: Debian's `victoria-metrics`.
+pub fn victoria_metrics() -> Option<PathBuf> {
+    program("victoria-metrics", &[])
+}
+
+/// The `deploy` folder of this checkout: what operators run.
+pub fn deploy_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
 /// The program under test: `TIDEMILL_BIN`, else `tidemill` where cargo put it beside this test.
 pub fn tidemill() -> Option<PathBuf> {
     if let Some(path) = variable("TIDEMILL_BIN") {

@@ -47,13 +47,14 @@ impl Http {
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer> {
         let url = format!("{}{path}", self.base);
         let request = self.agent.get(&url).query_pairs(query.iter().copied());
-        let mut response = request.call().with_context(|| format!("GET {url} {query:?}"))?;
-        let content_type = response.headers().get("content-type");
-        Ok(Answer {
-            status: response.status().as_u16(),
-            content_type: content_type.map_or(Ok(""), |value| value.to_str())?.to_owned(),
-            body: response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string()?,
-        })
+        answer(request.call().with_context(|| format!("GET {url} {query:?}"))?)
+    }
+
+    /// POST of a form, as Grafana asks; any status is an answer.
+    pub fn form(&self, path: &str, form: &[(&str, &str)]) -> Result<Answer> {
+        let url = format!("{}{path}", self.base);
+        let response = self.agent.post(&url).send_form(form.iter().copied());
+        answer(response.with_context(|| format!("POST {url} {form:?}"))?)
     }
 
     /// GET that must answer `status`.
@@ -74,6 +75,15 @@ impl Http {
     pub fn metrics(&self) -> Result<Metrics> {
         Metrics::parse(&self.expect(200, "/metrics", &[])?.body)
     }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
+    let content_type = response.headers().get("content-type");
+    Ok(Answer {
+        status: response.status().as_u16(),
+        content_type: content_type.map_or(Ok(""), |value| value.to_str())?.to_owned(),
+        body: response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string()?,
+    })
 }
 
 /// Labels and their values.

@@ -18,6 +18,7 @@ pub mod mqtt;
 pub mod oracle;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod random;
 pub mod real;
 pub mod relay;

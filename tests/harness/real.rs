@@ -24,6 +24,8 @@ pub enum Requirement {
     Tidemill,
     /// The shared directory of test data.
     SharedData,
+    /// Prometheus and promtool.
+    Prometheus,
 }
 
 impl Requirement {
@@ -48,12 +50,18 @@ impl Requirement {
             Self::SharedData if !environment::shared_directory().is_dir() => {
                 Some("no directory of shared data: set TIDEMILL_SHARED")
             }
+            Self::Prometheus if environment::prometheus().is_none() || environment::promtool().is_none() => {
+                Some(
+                    "no prometheus or promtool binary: run tests/run as root, or install Debian's prometheus",
+                )
+            }
             Self::Mosquitto
             | Self::MosquittoClients
             | Self::Cassandra
             | Self::SharedCassandra
             | Self::Tidemill
-            | Self::SharedData => None,
+            | Self::SharedData
+            | Self::Prometheus => None,
         }
     }
 }

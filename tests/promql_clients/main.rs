@@ -1,0 +1,32 @@
+//! PromQL with its real clients: promtool, Prometheus as a scraper and as the reference, and dashboards as Grafana
+//! asks for them. Each trial runs a `tidemill` of its own; it knows nothing but HTTP and files that operators get.
+
+mod dashboard;
+mod dashboards;
+mod grafana;
+mod promtool;
+mod rules;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tidemill_tests::real::{
+    self,
+    Requirement::{Prometheus, Tidemill},
+    trial,
+};
+
+/// A busy machine takes its time.
+const SOON: Duration = Duration::from_mins(1);
+
+fn main() -> ExitCode {
+    let both = &[Tidemill, Prometheus];
+    real::run(vec![
+        trial("promtool_accepts_the_configuration_and_the_rules", &[Prometheus], rules::accepted),
+        trial("every_alert_has_a_unit_test_that_fires_it", &[Prometheus], rules::tested),
+        trial("dashboards_and_their_provisioning_are_well_formed", &[], dashboards::well_formed),
+        trial("every_query_of_the_fleet_and_device_dashboards_has_data", &[Tidemill], dashboards::devices),
+        trial("every_query_of_the_pipeline_dashboard_has_data", both, dashboards::pipeline),
+        trial("promtool_reads_instants_ranges_series_and_labels", both, promtool::queries),
+    ])
+}
