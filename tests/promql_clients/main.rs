@@ -1,10 +1,13 @@
 //! PromQL with its real clients: promtool, Prometheus as a scraper and as the reference, and dashboards as Grafana
 //! asks for them. Each trial runs a `tidemill` of its own; it knows nothing but HTTP and files that operators get.
 
+#![expect(clippy::indexing_slicing, reason = "a choice that is not there shall fail, with a trace")]
+
 mod dashboard;
 mod dashboards;
 mod grafana;
 mod promtool;
+mod reference;
 mod rules;
 
 use std::process::ExitCode;
@@ -28,5 +31,7 @@ fn main() -> ExitCode {
         trial("every_query_of_the_fleet_and_device_dashboards_has_data", &[Tidemill], dashboards::devices),
         trial("every_query_of_the_pipeline_dashboard_has_data", both, dashboards::pipeline),
         trial("promtool_reads_instants_ranges_series_and_labels", both, promtool::queries),
+        trial("a_difference_between_two_answers_is_noticed", &[], reference::notices),
+        trial("hundreds_of_queries_are_answered_as_prometheus_answers_them", both, reference::compare),
     ])
 }

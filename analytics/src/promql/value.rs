@@ -18,11 +18,13 @@ pub const fn present(value: f64) -> Option<f64> {
     if is_absent(value) { None } else { Some(value) }
 }
 
-/// Nanoseconds as seconds.
+/// Nanoseconds as seconds. Whole seconds and the rest apart: today's nanoseconds are beyond what a double holds.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "seconds are doubles in PromQL")]
 pub const fn seconds(nanos: i64) -> f64 {
-    nanos as f64 / 1e9
+    (nanos / SECOND) as f64 + (nanos % SECOND) as f64 / 1e9
 }
+
+const SECOND: i64 = 1_000_000_000;
 
 /// A count as a number.
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -158,5 +160,13 @@ mod tests {
         assert_eq!(Steps::between(0, 10, 3).iter().collect::<Vec<_>>(), [0, 3, 6, 9]);
         assert_eq!(Steps::between(0, 9, 3).last(), 9);
         assert_eq!(Steps::between(5, 5, 3).count, 1);
+    }
+
+    #[test]
+    fn milliseconds_of_today_are_the_nearest_seconds() {
+        for millis in [1_700_006_403_750_i64, 1_700_006_634_750, 1_763_923_511_137, -1_500, 0, 137] {
+            let nearest: f64 = format!("{millis}e-3").parse().unwrap();
+            assert_eq!(seconds(millis * 1_000_000).to_bits(), nearest.to_bits(), "{millis}");
+        }
     }
 }
