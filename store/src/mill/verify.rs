@@ -232,7 +232,7 @@ impl Comparison {
             }
             let stored =
                 frame.windows(position, 0..u32::MAX, Fields::ALL).map_err(|error| error.to_string())?;
-            let run = blocks.run(source, &row.metric).map_err(|error| error.to_string())?;
+            let run = blocks.run(source, &row.metric)?;
             let computed = settings.windows_of(&run, resolution);
             self.windows += u64::try_from(stored.len()).unwrap_or(0);
             let differing = differing(&stored, &computed).into_iter();
@@ -311,11 +311,16 @@ impl Blocks {
         Ok(samples)
     }
 
-    fn run(&self, source: SourceId, metric: &Metric) -> Result<Run, BlockError> {
+    /// A series; blocks that two attempts have written over each other are an error, too.
+    fn run(&self, source: SourceId, metric: &Metric) -> Result<Run, String> {
         let mut run = Run::default();
         for (pack, position) in self.places.get(&source).map(Vec::as_slice).unwrap_or_default() {
             let Some(pack) = self.packs.get(*pack) else { continue };
-            let part = pack.run(*position, metric, TimeRange::ALL)?.unwrap_or_default();
+            let part = pack.run(*position, metric, TimeRange::ALL).map_err(|error| error.to_string())?;
+            let part = part.unwrap_or_default();
+            if run.last_time().is_some_and(|last| part.first_time().is_some_and(|first| first <= last)) {
+                return Err(format!("the blocks of {source:?} overlap in time"));
+            }
             part.iter().for_each(|(time, value)| run.push(time, value));
         }
         Ok(run)

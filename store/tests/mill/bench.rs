@@ -59,9 +59,18 @@ pub(crate) async fn eras<W: Wide>(wide: &W) -> Arc<Eras> {
 }
 
 pub(crate) async fn mill<W: Wide>(wide: &Arc<W>, clock: &HandClock, options: MillOptions) -> Mill<W> {
+    mill_named("mill", wide, clock, options).await
+}
+
+pub(crate) async fn mill_named<W: Wide>(
+    name: &str,
+    wide: &Arc<W>,
+    clock: &HandClock,
+    options: MillOptions,
+) -> Mill<W> {
     let metrics = MillMetrics::register(&prometheus::Registry::new()).unwrap();
     let eras = eras(&**wide).await;
-    Mill::new(Arc::clone(wide), eras, "mill".into(), options, Arc::new(clock.clone()), metrics)
+    Mill::new(Arc::clone(wide), eras, name.into(), options, Arc::new(clock.clone()), metrics)
 }
 
 /// A sample: device, metric, seconds, value.

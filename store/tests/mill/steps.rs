@@ -14,8 +14,8 @@ use tidemill_store::wide::{Datum, Deletion, Faults, Faulty, Key, Memory, Scan, W
 use tokio::sync::watch;
 
 use crate::bench::{
-    HandClock, Writer, framed, generations, ground, integers, marks, mill, place, rows, seal, seconds,
-    segments,
+    HandClock, Writer, framed, generations, ground, integers, marks, mill, mill_named, place, rows, seal,
+    seconds, segments,
 };
 
 const X: &str = "x";
@@ -131,6 +131,31 @@ async fn a_running_mill_takes_its_shard_grinds_what_is_over_and_collects_after_t
         stop.send(true).unwrap();
     };
     tokio::join!(mill.run(stopped), check);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shards_of_a_mill_that_dies_are_ground_by_another_within_a_minute() {
+    let (wide, clock) = (Arc::new(Memory::new()), HandClock::at(8_000));
+    let mut writer = Writer::new(&wide, 1).await;
+    writer.send(10, &[("a", X, 1, int(1))]).await;
+    let (_stop, stopped) = watch::channel(false);
+    let start = async |name| {
+        let (mill, stopped) =
+            (mill_named(name, &wide, &clock, MillOptions::default()).await, stopped.clone());
+        tokio::spawn(async move { mill.run(stopped).await })
+    };
+    let first = start("first").await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(seal(&*wide, place(0)).await.is_some(), "the first mill does not grind");
+    let second = start("second").await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    first.abort();
+    assert!(first.await.is_err_and(|error| error.is_cancelled()), "it ended by itself");
+    writer.send(7_990, &[("a", X, 3_601, int(2))]).await;
+    writer.close(7_991).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(integers(&ground(&*wide, place(1), "a", X).await), [(3_601, 2)]);
+    second.abort();
 }
 
 #[tokio::test]

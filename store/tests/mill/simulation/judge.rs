@@ -59,6 +59,19 @@ impl Judge {
         acked
     }
 
+    /// What is wrong with what a reader gives, where it is not already a mistake of its own.
+    pub(crate) fn judged(
+        &self,
+        acked: &Acked,
+        answer: Result<Answer, String>,
+        covers: impl Fn(&Spot) -> bool,
+    ) -> Vec<String> {
+        match answer {
+            Ok(answer) => self.mistakes(acked, &answer, covers),
+            Err(mistake) => vec![mistake],
+        }
+    }
+
     /// What is wrong with an answer over the spots that `covers` says, asked for when `acked` was acknowledged.
     pub(crate) fn mistakes(
         &self,

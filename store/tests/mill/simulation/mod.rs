@@ -5,11 +5,13 @@
 
 mod judge;
 pub(crate) mod plain;
+mod production;
 mod sabotage;
 mod spy;
 mod world;
 mod writers;
 
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use sabotage::Sabotage;
@@ -54,7 +56,12 @@ fn one_seed_gives_one_run() {
 }
 
 fn is_caught(sabotage: Sabotage) -> Option<(u64, String)> {
-    (0..SABOTAGED_RUNS).find_map(|seed| Some((seed, run(seed, Some(sabotage)).mistakes.first()?.clone())))
+    (0..SABOTAGED_RUNS).find_map(|seed| {
+        let Ok(verdict) = catch_unwind(|| run(seed, Some(sabotage))) else {
+            return Some((seed, "an assertion failed".into()));
+        };
+        Some((seed, verdict.mistakes.first()?.clone()))
+    })
 }
 
 macro_rules! sabotages {

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::FINISH_MAX;
 use super::judge::{Answer, Judge};
 use super::plain::{Order, Pace, Plain};
+use super::production::Production;
 use super::sabotage::{Sabotage, Sabotaged};
 use super::spy::Spy;
 use super::writers::Writer;
@@ -113,6 +114,7 @@ impl World {
         let (stop, stopped) = watch::channel(false);
         let mills = [0, 1].map(|n| self.mill(n, stopped.clone()));
         let readers = [0, 1].map(|_| self.reader());
+        let production = self.production();
         let operator = self.operator();
         let mut panics = 0;
         for writer in writers {
@@ -128,9 +130,14 @@ impl World {
                 Err(_panicked) => panics += 1,
             }
         }
+        let production = production.await.ok();
+        panics += usize::from(production.is_none());
         self.finish(&mills).await;
         for reader in &mut old_readers {
             self.judge_at_rest(reader).await;
+        }
+        if let Some(production) = production {
+            self.judge_production_at_rest(&production).await;
         }
         self.verify().await;
         // In which order those who are told to stop hear of it is not for the seed to say.
@@ -208,6 +215,25 @@ impl World {
         }
     }
 
+    /// The product's reader gives what a plain one gives, and its rollups count as many.
+    async fn judge_production_at_rest(&mut self, production: &Production<Store>) {
+        let mut plain = Plain::new(Arc::clone(&self.store), Order::MarksFirst, 0);
+        for range in hours() {
+            let mut expected = Answer::new();
+            for place in places().filter(|place| place.bucket.start() == range.start()) {
+                expected.extend(plain.read(place, Pace::Fast).await.unwrap_or_default());
+            }
+            let answer = production.read(range).await;
+            let count = production.count(range).await;
+            let is_counted = count.as_ref().ok() == u64::try_from(expected.len()).ok().as_ref();
+            let mut mistakes = self.state.mistakes.lock().unwrap();
+            mistakes.extend((!is_counted).then(|| format!("{count:?} in rollups of {}", expected.len())));
+            mistakes.extend(
+                (answer != Ok(expected)).then(|| format!("the product's reader differs in {range:?}")),
+            );
+        }
+    }
+
     /// All frames say what their samples say.
     async fn verify(&mut self) {
         let metrics = MillMetrics::register(&prometheus::Registry::new()).unwrap();
@@ -256,6 +282,26 @@ impl World {
                 sleep(Duration::from_millis(random.below(200))).await;
             }
             reader
+        })
+    }
+
+    /// The product's reader, which is asked for whole hours.
+    fn production(&mut self) -> JoinHandle<Production<Store>> {
+        let mut random = Random::new(self.random.next());
+        let production = Production::new(Arc::clone(&self.store), &mut random);
+        let (judge, state) = (Arc::clone(&self.judge), Arc::clone(&self.state));
+        tokio::spawn(async move {
+            let hours: Vec<TimeRange> = hours().collect();
+            while !state.is_quiet.load(Atomic::Relaxed) {
+                let range = random.pick(&hours);
+                let acked = judge.lock().unwrap().acked();
+                let answer = production.read(range).await;
+                let found =
+                    judge.lock().unwrap().judged(&acked, answer, |(_, _, time)| range.contains(*time));
+                state.mistakes.lock().unwrap().extend(found);
+                sleep(Duration::from_millis(random.below(400))).await;
+            }
+            production
         })
     }
 
@@ -338,10 +384,11 @@ fn judged(
 ) -> Vec<String> {
     let covers =
         |(device, _, time): &super::judge::Spot| eras.place(&crate::bench::source(device), *time) == place;
-    match answer {
-        Ok(answer) => judge.mistakes(acked, &answer, covers),
-        Err(mistake) => vec![mistake],
-    }
+    judge.judged(acked, answer, covers)
+}
+
+fn hours() -> impl Iterator<Item = TimeRange> {
+    (0..3).map(|n| TimeRange::new(seconds(n * HOUR), seconds((n + 1) * HOUR)).unwrap())
 }
 
 fn places() -> impl Iterator<Item = Place> {
