@@ -57,6 +57,12 @@ impl Http {
         answer(response.with_context(|| format!("POST {url} {form:?}"))?)
     }
 
+    /// POST of any body; any status is an answer.
+    pub fn post(&self, path: &str, body: &[u8]) -> Result<Answer> {
+        let url = format!("{}{path}", self.base);
+        answer(self.agent.post(&url).send(body).with_context(|| format!("POST {url}"))?)
+    }
+
     /// GET that must answer `status`.
     pub fn expect(&self, status: u16, path: &str, query: &[(&str, &str)]) -> Result<Answer> {
         let answer = self.get(path, query)?;

@@ -30,6 +30,7 @@ pub struct Prometheus {
     process: Slot,
     http: Http,
     port: Port,
+    data: PathBuf,
     directory: TempDir,
 }
 
@@ -37,8 +38,14 @@ impl Prometheus {
     /// A directory and a port for one; nothing runs yet.
     pub fn prepare() -> Result<Self> {
         let (port, directory) = (Port::claim()?, scratch_directory("tidemill-prometheus-")?);
-        fs::create_dir(directory.path().join("data"))?;
-        Ok(Self { process: Slot::default(), http: Http::new(port.address()), port, directory })
+        let data = directory.path().join("data");
+        Ok(Self { process: Slot::default(), http: Http::new(port.address()), port, data, directory })
+    }
+
+    /// With its data in a directory that stays.
+    #[must_use]
+    pub fn with_data(self, data: PathBuf) -> Self {
+        Self { data, ..self }
     }
 
     /// Its own directory, for files that its configuration names.
@@ -63,8 +70,8 @@ impl Prometheus {
 
     /// Puts the samples of an `OpenMetrics` file into its data, before it is started.
     pub fn import(&self, open_metrics: &Path) -> Result<()> {
-        let (file, data) = (open_metrics.to_string_lossy(), self.file("data"));
-        let data = data.to_string_lossy();
+        fs::create_dir_all(&self.data)?;
+        let (file, data) = (open_metrics.to_string_lossy(), self.data.to_string_lossy());
         promtool(&["tsdb", "create-blocks-from", "openmetrics", "--quiet", &file, &data])?.expect(0, &[])
     }
 
@@ -76,7 +83,7 @@ impl Prometheus {
         let flag = |name: &str, value: &dyn std::fmt::Display| format!("--{name}={value}");
         command.current_dir(self.directory()).args([
             flag("config.file", &path.display()),
-            flag("storage.tsdb.path", &self.file("data").display()),
+            flag("storage.tsdb.path", &self.data.display()),
             flag("storage.tsdb.retention.time", &"100y"),
             flag("web.listen-address", &self.address()),
             flag("log.level", &"warn"),

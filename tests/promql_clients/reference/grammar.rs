@@ -219,6 +219,8 @@ impl Grammar {
 
     fn binary(&mut self, depth: u32) -> String {
         let arithmetic = self.one(&["+", "-", "*", "/", "%", "^", "atan2"]);
+        // The remainder jumps where the last digit of an average differs.
+        let smooth = self.one(&["+", "-", "*", "/", "^", "atan2"]);
         let comparison = self.one(&[">", "<", ">=", "<=", "!=", "> bool", "< bool", "== bool"]);
         let (left, right) = (self.leaf(), self.leaf());
         match self.random.below(8) {
@@ -229,11 +231,11 @@ impl Grammar {
             4 => {
                 let one = format!("avg by (site) ({right})");
                 let labels = self.one(&["", "nothing"]);
-                format!("{left} {arithmetic} on (site) group_left ({labels}) {one}")
+                format!("{left} {smooth} on (site) group_left ({labels}) {one}")
             }
-            5 => format!("sum by (site) ({left}) {arithmetic} on (site) group_right () {right}"),
+            5 => format!("sum by (site) ({left}) {smooth} on (site) group_right () {right}"),
             6 => format!("{} {comparison} {}", self.selector(&FLOATS), self.number()),
-            _ => format!("{} {arithmetic} {}", self.over_range(0), self.over_range(0)),
+            _ => format!("{} {smooth} {}", self.over_range(0), self.over_range(0)),
         }
     }
 
