@@ -2,7 +2,8 @@
 //! encoded), and reading back cold, warm, one device of many, and the latest of all. Then what a ground day answers
 //! in: with the feature `lsm` on the embedded store, else in memory.
 //!
-//! Prints a table; judges nothing. `cargo bench -p tidemill-store --features lsm --bench append_and_read`.
+//! Prints a table; judges nothing. `cargo bench -p tidemill-store --features lsm --bench append_and_read`; with the
+//! feature `cql` and `-- HOST:PORT DATACENTER` the ground day is on that node.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -20,7 +21,7 @@ use tidemill_store::mill::{Mill, MillMetrics, MillOptions};
 use tidemill_store::model::{
     Clock, Device, Metric, Points, Shard, Source, Tags, Tenant, TimeRange, Timestamp, Value, WriterId,
 };
-use tidemill_store::read::{ReadLimits, Reader, Selector};
+use tidemill_store::read::{Explain, Explained, ReadFailure, ReadLimits, Reader, Selector};
 use tidemill_store::rollup::Fields;
 use tidemill_store::wide::{Memory, Wide};
 use tokio::time::Instant;
@@ -189,15 +190,23 @@ async fn fill<W: Wide>(wide: &Arc<W>, eras: &Arc<Eras>) {
     }
 }
 
-/// The best of some runs: others use the machine, too.
-async fn best<T, F: Future<Output = T>>(name: &str, mut ask: impl FnMut() -> F) {
-    let mut best = Duration::MAX;
+/// The best of some runs, since others use the machine, too; and what each of them read.
+async fn best<T, F>(name: &str, mut ask: impl FnMut() -> F)
+where
+    F: Future<Output = Result<Explained<T>, ReadFailure>>,
+{
+    let (mut best, mut explain) = (Duration::MAX, Explain::default());
     for _ in 0..7 {
         let start = Instant::now();
-        ask().await;
+        explain = ask().await.unwrap().explain;
         best = best.min(start.elapsed());
     }
-    println!("{name:<64} {:>9.3} ms", best.as_secs_f64() * 1e3);
+    println!(
+        "{name:<64} {:>9.3} ms {:>6} rows {:>10} bytes read",
+        best.as_secs_f64() * 1e3,
+        explain.rows_read(),
+        explain.bytes_read
+    );
 }
 
 async fn ground<W: Wide>(wide: Arc<W>) {
@@ -210,12 +219,26 @@ async fn ground<W: Wide>(wide: Arc<W>) {
     let options = MillOptions { cpu_share: 1.0, ..MillOptions::default() };
     let mill = Mill::new(Arc::clone(&wide), Arc::clone(&eras), "m".into(), options, Arc::new(Noon), metrics);
     let bucket = eras.at(Timestamp::EPOCH).bucket(Timestamp::EPOCH);
-    let start = Instant::now();
+    let (start, mut samples, mut before, mut after) = (Instant::now(), 0.0, 0.0, 0.0);
     for shard in (0..u16::try_from(SHARDS).unwrap()).map(Shard::new) {
-        mill.grind_bucket(Place { shard, bucket }).await.unwrap();
+        let ground = mill.grind_bucket(Place { shard, bucket }).await.unwrap();
+        samples += number(ground.samples);
+        before += number(ground.segment_bytes);
+        after += number(ground.written_bytes);
     }
-    println!("{:<64} {:>9.3} ms", "grinding", start.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "{:<64} {:>9.3} ms, {:.1} M samples/s; {:.2} bytes a sample in segments, {:.2} in blocks and frames",
+        "grinding",
+        start.elapsed().as_secs_f64() * 1e3,
+        samples / 1e6 / start.elapsed().as_secs_f64(),
+        before / samples,
+        after / samples
+    );
     ask(&Reader::new(wide, ReadLimits::default()), "ground").await;
+}
+
+fn number(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap())
 }
 
 async fn ask<W: Wide>(reader: &Reader<W>, what: &str) {
@@ -229,10 +252,16 @@ async fn ask<W: Wide>(reader: &Reader<W>, what: &str) {
         (0..=24).map(|hour| Timestamp::EPOCH.saturating_add(Duration::from_hours(hour))).collect();
     let fields = Fields::SUM | Fields::MIN_MAX;
     let (thousand, all) = (select(0..1_000, &["temperature"]), select(0..1_000, &[]));
+    let device_all = select(777..778, &[]);
     let (one, fleet) = (select(777..778, &["temperature"]), Selector::default());
     let name = |question: &str| format!("{what}: {question}");
     best(&name("24 h x 1,000 devices x 1 h, one metric"), || reader.folds(&thousand, &hours, fields)).await;
     best(&name("24 h x 1,000 devices x 1 h, five metrics"), || reader.folds(&all, &hours, fields)).await;
+    let temperature = Selector { metrics: thousand.metrics.clone(), ..Selector::default() };
+    best(&name("24 h x 4,000 devices x 1 h, one metric"), || reader.folds(&temperature, &hours, fields))
+        .await;
+    let days = [hours[0], hours[24]];
+    best(&name("one device, one day, five metrics"), || reader.folds(&device_all, &days, fields)).await;
     best(&name("one device, one hour, folded"), || reader.folds(&one, &hours[3..5], fields)).await;
     let hour = TimeRange::new(hours[3], hours[4]).unwrap();
     best(&name("one device, one hour, samples"), || reader.runs(&one, hour)).await;
@@ -257,8 +286,27 @@ async fn ground_day() {
     ground(Arc::new(Memory::new())).await;
 }
 
+/// The same on a node, in a keyspace that is left behind.
+#[cfg(feature = "cql")]
+async fn ground_day_on(node: &str, datacenter: &str) {
+    use tidemill_store::wide::cql::{Cql, CqlOptions, Keyspace, schema};
+    let name = format!("tidemill_bench_{}", std::process::id());
+    let options = CqlOptions::new(vec![node.to_owned()], Keyspace::new(&name).unwrap(), datacenter, 1);
+    schema::apply(&options).await.unwrap();
+    ground(Arc::new(Cql::connect(&options, Arc::new(Noon)).await.unwrap())).await;
+}
+
+#[cfg(not(feature = "cql"))]
+async fn ground_day_on(node: &str, _: &str) {
+    println!("{node} is for the feature cql");
+}
+
 fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        if let [node, datacenter] = arguments.as_slice() {
+            return ground_day_on(node, datacenter).await;
+        }
         run().await;
         ground_day().await;
     });
