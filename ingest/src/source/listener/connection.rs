@@ -49,6 +49,8 @@ pub(super) struct Connection<S, A> {
     closed: bool,
     /// Messages that the pipeline did not take any more.
     turned_away: usize,
+    /// Messages of the group before: about as many come next time.
+    expected: usize,
     timer: Timer,
 }
 
@@ -96,6 +98,7 @@ where
             drain_until: None,
             closed: false,
             turned_away: 0,
+            expected: 0,
             timer: Timer::new(now + accepted.silence_max),
             shared,
         }
@@ -114,6 +117,7 @@ where
                     intake = Some(idle);
                 } else {
                     submitted = group.weight;
+                    self.expected = group.messages.len();
                     submission.set(Some(submit(idle, group.messages)));
                 }
                 if let Some(ending) = over {
@@ -192,6 +196,9 @@ where
                     return Err(Ending::Violation(Violation::ReceiveMaximum));
                 }
                 group.weight.add(self.window.admit(packet_id, bytes));
+                if group.messages.is_empty() {
+                    group.messages.reserve_exact(self.expected);
+                }
                 group.messages.push(publish);
                 Ok(true)
             }
