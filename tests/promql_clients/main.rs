@@ -9,6 +9,7 @@ mod grafana;
 mod promtool;
 mod reference;
 mod rules;
+mod slow;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         trial("every_query_of_the_fleet_and_device_dashboards_has_data", &[Tidemill], dashboards::devices),
         trial("every_query_of_the_pipeline_dashboard_has_data", both, dashboards::pipeline),
         trial("promtool_reads_instants_ranges_series_and_labels", both, promtool::queries),
+        trial("values_of_slow_metrics_stay_current_for_longer", &[Tidemill], slow::metrics),
         trial("a_difference_between_two_answers_is_noticed", &[], reference::notices),
         trial("hundreds_of_queries_are_answered_as_prometheus_answers_them", both, reference::compare),
     ])

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use tidemill_analytics::api::ApiLimits;
+use tidemill_analytics::api::{ApiLimits, PromqlLimits};
 use tidemill_analytics::server::ServerLimits;
 use tidemill_ingest::config::IngestConfig;
 use tidemill_ingest::decode::DecodeLimits;
@@ -243,9 +243,18 @@ fn reads(raw: &RawQuery) -> anyhow::Result<ReadLimits> {
 }
 
 fn api(raw: &RawQuery) -> anyhow::Result<ApiLimits> {
+    ensure!(!raw.lookback_delta.0.is_zero(), "query.lookback_delta must be positive");
+    for (metric, interval) in &raw.intervals {
+        ensure!(!interval.0.is_zero(), "query.intervals.{metric} must be positive");
+    }
     Ok(ApiLimits {
         queries_max: count("query.concurrency_max", raw.concurrency_max)?,
         query_timeout: raw.timeout.0,
+        promql: PromqlLimits {
+            lookback_delta: raw.lookback_delta.0,
+            intervals: raw.intervals.iter().map(|(metric, span)| (metric.clone(), span.0)).collect(),
+            ..PromqlLimits::default()
+        },
         ..ApiLimits::default()
     })
 }

@@ -389,8 +389,13 @@ section! {
         timeout: Span = Span::seconds(30),
         /// Queries at once; a few more wait, the rest are told to come back.
         concurrency_max: u64 = 16,
+        /// How old a value may be to count as current in PromQL.
+        lookback_delta: Span = Span::seconds(300),
         /// Memory for recent segments.
         head_bytes_max: u64 = 256 << 20,
+        /// At which intervals metrics come that come seldom, such as `{ level = "15m" }`: their values count as current
+        /// for a quarter longer than that.
+        intervals: BTreeMap<String, Span> = BTreeMap::new(),
     }
 }
 
