@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
+use tidemill_tests::cassandra::{Keyspace, shared};
 use tidemill_tests::mqtt::{Protocol, Publisher, Settings};
 use tidemill_tests::prometheus::Prometheus;
 use tidemill_tests::wait;
 
 use crate::data::{Fleet, METRICS, name, site, write_value};
 use crate::idle::{disk, resident, wait_idle};
-use crate::rivals::{Kind, Rival, Victoria, tidemill};
+use crate::rivals::{Kind, Rival, Store, Victoria, tidemill};
 
 const PATIENCE: Duration = Duration::from_hours(2);
 /// Samples of a device in one message or line.
@@ -27,7 +28,8 @@ pub(crate) struct Loaded {
     pub(crate) kind: Kind,
     /// Seconds until everything was in and settled; none where it was there already.
     pub(crate) seconds: Option<f64>,
-    pub(crate) disk_bytes: u64,
+    /// None where it is a server's of its own.
+    pub(crate) disk_bytes: Option<u64>,
     pub(crate) resident_bytes: u64,
 }
 
@@ -38,21 +40,32 @@ pub(crate) fn ready(kind: Kind, directory: &Path, fleet: Fleet) -> Result<(Rival
     let wanted = serde_json::to_string(&fleet)?;
     let there = fs::read_to_string(&mark).is_ok_and(|have| have == wanted);
     let started = wait::now();
+    let mut keyspace = None;
     if !there {
         eprintln!("versus: loading {} samples into {kind}", fleet.samples());
         fs::remove_dir_all(directory)?;
+        fs::create_dir_all(directory)?;
         match kind {
-            Kind::Tidemill => load_tidemill(directory, fleet)?,
+            Kind::Tidemill => load_tidemill(Store::Directory(directory), fleet)?,
+            Kind::Cassandra => {
+                let node = shared()?;
+                let fresh = Keyspace::new(node.contact_point(), node.datacenter(), "versus");
+                load_tidemill(Store::Keyspace(&fresh), fleet)?;
+                keyspace = Some(fresh);
+            }
             Kind::Prometheus => load_prometheus(directory, fleet)?,
             Kind::Victoria => load_victoria(directory, fleet)?,
         }
     }
-    let rival = Rival::start(kind, directory)?;
+    let rival = Rival::start(kind, directory, keyspace)?;
     wait_idle(rival.pid()?)?;
-    fs::write(&mark, wanted)?;
+    let own_disk = kind != Kind::Cassandra;
+    if own_disk {
+        fs::write(&mark, wanted)?;
+    }
     let seconds = (!there).then(|| started.elapsed().as_secs_f64());
-    let loaded =
-        Loaded { kind, seconds, disk_bytes: disk(directory)?, resident_bytes: resident(rival.pid()?)? };
+    let disk_bytes = own_disk.then(|| disk(directory)).transpose()?;
+    let loaded = Loaded { kind, seconds, disk_bytes, resident_bytes: resident(rival.pid()?)? };
     eprintln!("versus: {loaded:?}");
     Ok((rival, loaded))
 }
@@ -63,8 +76,8 @@ fn chunks(fleet: Fleet, length: u64) -> impl Iterator<Item = std::ops::Range<u64
     (0..all.div_ceil(length)).map(move |chunk| chunk * length..all.min((chunk + 1) * length))
 }
 
-fn load_tidemill(directory: &Path, fleet: Fleet) -> Result<()> {
-    let tidemill = tidemill(directory, "ingest")?;
+fn load_tidemill(store: Store<'_>, fleet: Fleet) -> Result<()> {
+    let tidemill = tidemill(store, "ingest")?;
     let publisher = Publisher::start(Settings::new(tidemill.mqtt_address(), "fleet", Protocol::V5))?;
     let mut message = 0;
     for chunk in chunks(fleet, AT_ONCE) {

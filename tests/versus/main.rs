@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use tidemill_tests::cassandra;
 
 use data::Fleet;
 use rivals::{Kind, Rival};
@@ -39,8 +40,8 @@ struct Arguments {
     /// Seconds after which a query is not asked of a server again.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Who takes part.
-    #[arg(long, value_delimiter = ',', default_values_t = Kind::ALL)]
+    /// Who takes part: tidemill, prometheus, victoria, and cassandra for Tidemill on a node of it.
+    #[arg(long, value_delimiter = ',', default_values_t = Kind::USUAL)]
     only: Vec<Kind>,
     /// Keep the data here, and use what is here already if it is the same fleet's. Default: a temporary directory.
     #[arg(long)]
@@ -51,7 +52,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let result = run(&Arguments::parse());
+    cassandra::release_shared();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("versus: {error:#}");

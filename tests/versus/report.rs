@@ -67,9 +67,10 @@ impl Report {
         writeln!(f, "{:<12} {:>10} {:>16} {:>12}", "", "loading s", "bytes a sample", "memory MB")?;
         for loaded in &self.loaded {
             let seconds = loaded.seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.0}"));
-            let bytes = double(loaded.disk_bytes) / double(samples.max(1));
+            let bytes = loaded.disk_bytes.map(|bytes| double(bytes) / double(samples.max(1)));
+            let bytes = bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{bytes:.2}"));
             let memory = double(loaded.resident_bytes) / 1e6;
-            writeln!(f, "{:<12} {seconds:>10} {bytes:>16.2} {memory:>12.0}", loaded.kind)?;
+            writeln!(f, "{:<12} {seconds:>10} {bytes:>16} {memory:>12.0}", loaded.kind)?;
         }
         Ok(())
     }

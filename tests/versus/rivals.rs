@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
+use tidemill_tests::cassandra::Keyspace;
 use tidemill_tests::environment;
 use tidemill_tests::http::Http;
 use tidemill_tests::ports::Port;
 use tidemill_tests::process::Process;
 use tidemill_tests::prometheus::Prometheus;
+use tidemill_tests::real::Requirement;
 use tidemill_tests::tidemill::{Builder, Tidemill};
 
 const READY_WITHIN: Duration = Duration::from_mins(5);
@@ -26,10 +28,13 @@ pub(crate) enum Kind {
     Tidemill,
     Prometheus,
     Victoria,
+    /// Tidemill on a node of Cassandra.
+    Cassandra,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Tidemill, Self::Prometheus, Self::Victoria];
+    /// Who takes part unless others are named.
+    pub(crate) const USUAL: [Self; 3] = [Self::Tidemill, Self::Prometheus, Self::Victoria];
 
     /// Why it cannot take part here.
     pub(crate) fn missing(self) -> Option<&'static str> {
@@ -37,6 +42,7 @@ impl Kind {
             Self::Tidemill => environment::tidemill().is_none().then_some("no tidemill beside this program"),
             Self::Prometheus => (environment::prometheus().is_none() || environment::promtool().is_none())
                 .then_some("install Debian's prometheus"),
+            Self::Cassandra => Requirement::SharedCassandra.missing(),
             Self::Victoria => {
                 environment::victoria_metrics().is_none().then_some("install Debian's victoria-metrics")
             }
@@ -50,6 +56,7 @@ impl fmt::Display for Kind {
             Self::Tidemill => "tidemill",
             Self::Prometheus => "prometheus",
             Self::Victoria => "victoria",
+            Self::Cassandra => "cassandra",
         })
     }
 }
@@ -58,9 +65,13 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match Self::ALL.into_iter().find(|kind| kind.to_string() == text) {
+        match [Self::USUAL.as_slice(), &[Self::Cassandra]]
+            .concat()
+            .into_iter()
+            .find(|kind| kind.to_string() == text)
+        {
             Some(kind) => Ok(kind),
-            None => bail!("{text:?} is none of tidemill, prometheus, victoria"),
+            None => bail!("{text:?} is none of tidemill, prometheus, victoria, cassandra"),
         }
     }
 }
@@ -71,13 +82,30 @@ pub(crate) enum Rival {
     Tidemill(Box<Tidemill>),
     Prometheus(Box<Prometheus>),
     Victoria(Box<Victoria>),
+    /// With what it keeps its data in, which goes with it.
+    Cassandra {
+        tidemill: Box<Tidemill>,
+        _keyspace: Keyspace,
+    },
+}
+
+/// Where a Tidemill keeps its data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Store<'a> {
+    Directory(&'a Path),
+    Keyspace(&'a Keyspace),
 }
 
 impl Rival {
-    /// Starts it over its directory and waits until it answers.
-    pub(crate) fn start(kind: Kind, directory: &Path) -> Result<Self> {
+    /// Starts it over its data and waits until it answers.
+    pub(crate) fn start(kind: Kind, directory: &Path, keyspace: Option<Keyspace>) -> Result<Self> {
         match kind {
-            Kind::Tidemill => Ok(Self::Tidemill(Box::new(tidemill(directory, "query")?))),
+            Kind::Tidemill => Ok(Self::Tidemill(Box::new(tidemill(Store::Directory(directory), "query")?))),
+            Kind::Cassandra => {
+                let keyspace = keyspace.context("no keyspace")?;
+                let tidemill = tidemill(Store::Keyspace(&keyspace), "query")?;
+                Ok(Self::Cassandra { tidemill: Box::new(tidemill), _keyspace: keyspace })
+            }
             Kind::Prometheus => {
                 let prometheus = Prometheus::prepare()?.with_data(directory.to_owned());
                 prometheus.start("")?;
@@ -92,12 +120,13 @@ impl Rival {
             Self::Tidemill(_) => Kind::Tidemill,
             Self::Prometheus(_) => Kind::Prometheus,
             Self::Victoria(_) => Kind::Victoria,
+            Self::Cassandra { .. } => Kind::Cassandra,
         }
     }
 
     pub(crate) fn http(&self) -> &Http {
         match self {
-            Self::Tidemill(tidemill) => tidemill.http(),
+            Self::Tidemill(tidemill) | Self::Cassandra { tidemill, .. } => tidemill.http(),
             Self::Prometheus(prometheus) => prometheus.http(),
             Self::Victoria(victoria) => victoria.http(),
         }
@@ -105,18 +134,24 @@ impl Rival {
 
     pub(crate) fn pid(&self) -> Result<u32> {
         match self {
-            Self::Tidemill(tidemill) => tidemill.pid(),
+            Self::Tidemill(tidemill) | Self::Cassandra { tidemill, .. } => tidemill.pid(),
             Self::Prometheus(prometheus) => prometheus.pid(),
             Self::Victoria(victoria) => Ok(victoria.process.pid()),
         }
     }
 }
 
-/// Tidemill over a directory of its own, in these roles.
-pub(crate) fn tidemill(directory: &Path, roles: &str) -> Result<Tidemill> {
-    fs::create_dir_all(directory)?;
-    Builder::new()?
-        .set("store.embedded.directory", directory.canonicalize()?.to_string_lossy().into_owned())
+/// Tidemill over data of its own, in these roles.
+pub(crate) fn tidemill(store: Store<'_>, roles: &str) -> Result<Tidemill> {
+    let builder = match store {
+        Store::Keyspace(keyspace) => Builder::new()?.with_cassandra(keyspace),
+        Store::Directory(directory) => {
+            fs::create_dir_all(directory)?;
+            let directory = directory.canonicalize()?.to_string_lossy().into_owned();
+            Builder::new()?.set("store.embedded.directory", directory)
+        }
+    };
+    builder
         // As many as Prometheus allows; where rollups cannot answer, a day of the fleet is more than the default.
         .set("query.samples_max", 50_000_000)
         .set("mill.cpu_percent", 100)
