@@ -10,7 +10,7 @@ use tidemill_tests::http::Http;
 use tidemill_tests::wait;
 
 use crate::data::{Fleet, name};
-use crate::rivals::Rival;
+use crate::rivals::{Kind, Rival};
 
 /// Asked before anything is timed.
 const WARM_UP: u32 = 3;
@@ -30,6 +30,8 @@ pub(crate) struct Line {
     /// How far back, and from point to point; none for one moment.
     range: Option<(u64, u64)>,
     devices: u32,
+    /// What Tidemill is asked instead: a path of its own interface, and its parameters but for `$d`.
+    native: Option<(&'static str, &'static [(&'static str, &'static str)])>,
 }
 
 /// The lines, in the order of the table.
@@ -42,6 +44,11 @@ pub(crate) fn lines(fleet: Fleet) -> Vec<Line> {
         end: fleet.end(),
         range: range.map(|(length, step)| (length - step, step)),
         devices: fleet.devices,
+        native: None,
+    };
+    let native = |name, query, parameters| Line {
+        native: Some(("/v1/latest", parameters)),
+        ..line(name, query, None)
     };
     vec![
         line("last value of a device", "temperature{device=\"$d\"}", None),
@@ -61,15 +68,24 @@ pub(crate) fn lines(fleet: Fleet) -> Vec<Line> {
         line("topk: ten greatest averages of 1 h", "topk(10, avg_over_time(temperature[1h]))", None),
         line("rate by tag, 24 h by 1 h", "sum by (site) (rate(energy_total[1h]))", Some((all, HOUR))),
         line("quantile of the fleet, 24 h by 5 m", "quantile(0.95, temperature)", Some((all, 5 * MINUTE))),
+        native(
+            "last value of a device, /v1/latest",
+            "temperature{device=\"$d\"}",
+            &[("device", "$d"), ("metric", "temperature")],
+        ),
+        native(
+            "latest of all devices, /v1/latest",
+            "temperature",
+            &[("metric", "temperature"), ("limit", "100000")],
+        ),
     ]
 }
 
 impl Line {
     /// What is asked in this turn.
     fn form(&self, turn: u32) -> Vec<(&'static str, String)> {
-        let device = |number: u32| name((7 + 61 * number) % self.devices);
-        let eight: Vec<String> = (0..8).map(|one| device(turn % TURNS + one)).collect();
-        let query = self.query.replace("$d", &device(turn % TURNS)).replace("$e", &eight.join("|"));
+        let eight: Vec<String> = (0..8).map(|one| self.device(turn % TURNS + one)).collect();
+        let query = self.query.replace("$d", &self.device(turn % TURNS)).replace("$e", &eight.join("|"));
         // Only VictoriaMetrics keeps answers, and is told not to use them.
         let mut form = vec![("query", query), ("nocache", "1".to_owned())];
         match self.range {
@@ -81,6 +97,18 @@ impl Line {
             ]),
         }
         form
+    }
+
+    /// The path and parameters of Tidemill's own interface, where the line is asked there.
+    fn native(&self, turn: u32) -> Option<(&'static str, Vec<(&'static str, String)>)> {
+        let (path, parameters) = self.native?;
+        let device = self.device(turn % TURNS);
+        let of = |(key, value): &(&'static str, &str)| (*key, value.replace("$d", &device));
+        Some((path, parameters.iter().map(of).collect()))
+    }
+
+    fn device(&self, number: u32) -> String {
+        name((7 + 61 * number) % self.devices.max(1))
     }
 
     fn path(&self) -> &'static str {
@@ -102,9 +130,14 @@ pub(crate) struct Timing {
 
 /// Asks until it has been asked often or long enough.
 pub(crate) fn time(rival: &Rival, line: &Line, repeat: u32, seconds: u64) -> Result<Timing> {
-    let first = ask(rival.http(), line, 0)?;
+    let own = matches!(rival.kind(), Kind::Tidemill | Kind::Cassandra);
+    let ask = |turn: u32| match line.native(turn).filter(|_| own) {
+        Some(native) => ask_native(rival.http(), &native),
+        None => ask(rival.http(), line, turn),
+    };
+    let first = ask(0)?;
     for turn in 0..WARM_UP {
-        ask(rival.http(), line, turn)?;
+        ask(turn)?;
     }
     let started = wait::now();
     let mut spans: Vec<Duration> = Vec::new();
@@ -113,7 +146,7 @@ pub(crate) fn time(rival: &Rival, line: &Line, repeat: u32, seconds: u64) -> Res
             break;
         }
         let before = wait::now();
-        ask(rival.http(), line, turn)?;
+        ask(turn)?;
         spans.push(before.elapsed());
     }
     spans.sort_unstable();
@@ -141,9 +174,19 @@ fn ask(http: &Http, line: &Line, turn: u32) -> Result<String> {
     Ok(answer.body)
 }
 
+fn ask_native(http: &Http, (path, parameters): &(&str, Vec<(&str, String)>)) -> Result<String> {
+    let parameters: Vec<(&str, &str)> =
+        parameters.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    Ok(http.expect(200, path, &parameters)?.body)
+}
+
 /// Series, points and the sum of all values.
 fn count(body: &str) -> Result<(usize, usize, f64)> {
     let json: BTreeMap<String, Value> = serde_json::from_str(body)?;
+    if let Some(samples) = json.get("samples").and_then(Value::as_array) {
+        let sum = samples.iter().filter_map(|sample| sample.get("value")?.as_f64()).sum();
+        return Ok((samples.len(), samples.len(), sum));
+    }
     let result = json.get("data").and_then(|data| data.get("result")).and_then(Value::as_array);
     let result = result.context("no result")?;
     let points = result.iter().flat_map(|series| {
