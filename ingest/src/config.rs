@@ -3,8 +3,10 @@
 //! Every bound between socket and store stands here (I6).
 
 use tidemill_store::append::{AppendLimits, RetryPolicy};
+use tidemill_store::rejects::REJECT_SLOTS;
 
 use crate::decode::DecodeLimits;
+use crate::reject_gate::RejectRates;
 use crate::topic::{TEMPLATE_DEFAULT, TemplateError, TopicTemplates};
 
 /// Everything a pipeline is told.
@@ -86,13 +88,14 @@ pub struct RejectLimits {
     pub payload_bytes_max: usize,
     /// Partitions that the rejects of a day are spread over.
     pub slots: u16,
+    /// How many are kept.
+    pub rates: RejectRates,
 }
 
 impl Default for RejectLimits {
-    /// A payload of 64 KiB is kept whole, and a row stays far below every service's limit. Sixteen slots keep a
-    /// partition small on a day of a million rejects.
+    /// A payload of 64 KiB is kept whole, and a row stays far below every service's limit.
     fn default() -> Self {
-        Self { payload_bytes_max: 64 * 1024, slots: 16 }
+        Self { payload_bytes_max: 64 * 1024, slots: REJECT_SLOTS, rates: RejectRates::default() }
     }
 }
 

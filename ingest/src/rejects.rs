@@ -3,6 +3,8 @@
 //! This part decides how a reject is stored: how much of it is kept, under which key, in which partition. Pure; the
 //! task that writes them is in [`crate::pipeline`].
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tidemill_store::layout::{RejectKind, RejectRow};
 use tidemill_store::model::{Timestamp, WriterId};
@@ -12,6 +14,31 @@ use crate::config::RejectLimits;
 
 /// Longest topic that is kept, in bytes.
 const TOPIC_BYTES_MAX: usize = 4096;
+
+/// How the detail of a reject goes on where its payload was cut.
+const CUT: &str = " (payload cut: ";
+
+/// How the detail of a reject ends of which some is stored: with nanoseconds and a parenthesis.
+const IN_PART: &str = " (stored in part, received at ";
+
+/// Rejects of one millisecond that replays tell from each other, and for how many points without a time of their own.
+const MICROS_PER_MILLI: u32 = 1_000;
+
+/// When the message of `row` counts as received where it is replayed: always the same. What of it is stored has this
+/// time already; other messages have a microsecond each, so that what has no time of its own stays apart.
+pub fn replayed_at(row: &RejectRow) -> Timestamp {
+    let stored = row.detail.rsplit_once(IN_PART).and_then(|(_, rest)| {
+        let nanos = rest.strip_suffix(')')?.parse().ok()?;
+        Timestamp::from_nanos(nanos).ok()
+    });
+    let micros = Duration::from_micros(u64::from(row.n % MICROS_PER_MILLI));
+    stored.unwrap_or_else(|| row.received_at.saturating_add(micros))
+}
+
+/// Whether the payload of `row` was cut, so that it says no more what was sent.
+pub fn is_cut(row: &RejectRow) -> bool {
+    row.detail.contains(CUT)
+}
 
 /// A message that cannot be taken, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +55,8 @@ pub struct Reject {
     pub topic: Bytes,
     /// The payload as received.
     pub payload: Bytes,
+    /// Whether some of what it says is stored.
+    pub is_in_part: bool,
 }
 
 /// Turns rejects into rows of one writer.
@@ -83,7 +112,10 @@ impl RejectLog {
         let (kept, limit) = (&reject.payload, self.limits.payload_bytes_max);
         let mut detail = reject.detail.clone();
         if kept.len() > limit {
-            detail = format!("{detail} (payload cut: {limit} of {} bytes kept)", kept.len());
+            detail = format!("{detail}{CUT}{limit} of {} bytes kept)", kept.len());
+        }
+        if reject.is_in_part {
+            detail = format!("{detail}{IN_PART}{})", reject.received_at.nanos());
         }
         RejectRow {
             received_at: reject.received_at,
@@ -116,11 +148,15 @@ mod tests {
             received_at: Timestamp::from_millis(millis).unwrap(),
             topic: Bytes::from_static(b"devices/\xff/telemetry"),
             payload: Bytes::from_static(payload),
+            is_in_part: false,
         }
     }
 
     fn log() -> RejectLog {
-        RejectLog::new(WriterId::from_random(6), RejectLimits { payload_bytes_max: 4, slots: 3 })
+        RejectLog::new(
+            WriterId::from_random(6),
+            RejectLimits { payload_bytes_max: 4, slots: 3, ..RejectLimits::default() },
+        )
     }
 
     #[test]
@@ -145,6 +181,21 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_has_the_time_of_what_is_stored_already_or_one_of_its_own() {
+        let mut log = log();
+        let received_at = Timestamp::from_nanos(1_700_000_000_123_456_789).unwrap();
+        let whole = Reject { received_at, ..reject(0, b"x") };
+        let in_part = Reject { is_in_part: true, ..whole.clone() };
+        let batches = log.batches(&[whole.clone(), in_part, whole]);
+        let times: Vec<i64> = batches[0]
+            .rows
+            .iter()
+            .map(|row| replayed_at(&RejectRow::from_row(row).unwrap()).nanos())
+            .collect();
+        assert_eq!(times, [1_700_000_000_123_000_000, 1_700_000_000_123_456_789, 1_700_000_000_123_002_000]);
+    }
+
+    #[test]
     fn a_long_payload_is_cut_and_says_so_and_a_short_one_is_kept_whole() {
         let mut log = log();
         let batches = log.batches(&[reject(0, b"12345"), reject(0, b"1234")]);
@@ -153,6 +204,7 @@ mod tests {
         assert_eq!((&*rows[0].payload, &*rows[1].payload), (&b"1234"[..], &b"1234"[..]));
         assert_eq!(rows[0].detail, "at byte 0 (payload cut: 4 of 5 bytes kept)");
         assert_eq!(rows[1].detail, "at byte 0");
+        assert!(is_cut(&rows[0]) && !is_cut(&rows[1]));
         assert_eq!(rows[0].topic, "devices/\u{fffd}/telemetry");
     }
 }

@@ -14,6 +14,7 @@ use tidemill_store::model::{
 
 use crate::decode::{Format, Reading, TimeUnit};
 use crate::policy::{TimeBasis, TimeRule};
+use crate::sparkplug::{SparkplugTemplate, SparkplugTopic};
 
 /// The tenant of topics that name none.
 pub const TENANT_DEFAULT: &str = "default";
@@ -74,9 +75,15 @@ pub enum TemplateError {
     NoMetric(String),
     /// Payloads of its format have no time.
     #[error(
-        "payloads of the topic template {0:?} have no time, so time = \"payload\" would refuse all of them"
+        "payloads of the topic template {0:?} need have no time, so time = \"payload\" would refuse all of them"
     )]
     NoTime(String),
+    /// It is no template of Sparkplug topics.
+    #[error(
+        "the topic template {0:?} of format sparkplug must be spBv1.0/{{group}}/{{message}}/{{edge_node}}/{{device}}; \
+         the group may be text or {{tenant}}"
+    )]
+    Sparkplug(String),
     /// `{metric*}` is not the last level.
     #[error("{{metric*}} must be the last level of the topic template {0:?}")]
     RestNotLast(String),
@@ -145,6 +152,13 @@ impl Default for Rules {
     }
 }
 
+/// A template of whatever shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shape {
+    Levels(TopicTemplate),
+    Sparkplug(SparkplugTemplate),
+}
+
 /// What a topic says by the template that it fits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
@@ -154,6 +168,8 @@ pub struct Captured {
     pub source: Source,
     /// The metric, where topic or template name one.
     pub metric: Option<Metric>,
+    /// What a topic of Sparkplug B says besides.
+    pub sparkplug: Option<SparkplugTopic>,
 }
 
 impl TopicTemplate {
@@ -305,7 +321,7 @@ impl fmt::Debug for TopicTemplate {
 
 /// The templates of a pipeline with their rules, in the order of configuration; never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicTemplates(Vec<(TopicTemplate, Rules)>);
+pub struct TopicTemplates(Vec<(Shape, Rules)>);
 
 impl TopicTemplates {
     /// Checks each of `texts`; payloads are JSON.
@@ -322,11 +338,6 @@ impl TopicTemplates {
         if templates.is_empty() { Err(TemplateError::None) } else { Ok(Self(templates)) }
     }
 
-    /// The templates in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &TopicTemplate> {
-        self.0.iter().map(|(template, _)| template)
-    }
-
     /// The rules of the templates in order.
     pub fn rules(&self) -> impl ExactSizeIterator<Item = &Rules> {
         self.0.iter().map(|(_, rules)| rules)
@@ -337,10 +348,19 @@ impl TopicTemplates {
         self.0.get(position).map(|(_, rules)| rules)
     }
 
+    /// Whether some template is of Sparkplug B.
+    pub fn has_sparkplug(&self) -> bool {
+        self.0.iter().any(|(shape, _)| matches!(shape, Shape::Sparkplug(_)))
+    }
+
     /// The topic filters to subscribe to, each once, in order.
     pub fn subscriptions(&self) -> Vec<String> {
         let mut filters = Vec::new();
-        for filter in self.iter().map(TopicTemplate::subscription) {
+        let of_shape = |(shape, _): &(Shape, Rules)| match shape {
+            Shape::Levels(template) => vec![template.subscription()],
+            Shape::Sparkplug(template) => template.subscriptions(),
+        };
+        for filter in self.0.iter().flat_map(of_shape) {
             if !filters.contains(&filter) {
                 filters.push(filter);
             }
@@ -355,16 +375,37 @@ impl TopicTemplates {
         if let Some(character) = topic.chars().find(|c| matches!(c, '\0' | '+' | '#')) {
             return Err(TopicError::Character(character));
         }
-        let fitting = self.0.iter().enumerate().find(|(_, (template, _))| template.fits(topic));
-        let Some((position, (template, rules))) = fitting else { return Err(TopicError::NoTemplate) };
-        let (source, metric) = template.capture(topic)?;
-        Ok(Captured { template: position, source, metric: metric.or_else(|| rules.metric.clone()) })
+        for (template, (shape, rules)) in self.0.iter().enumerate() {
+            match shape {
+                Shape::Levels(levels) if levels.fits(topic) => {
+                    let (source, metric) = levels.capture(topic)?;
+                    let metric = metric.or_else(|| rules.metric.clone());
+                    return Ok(Captured { template, source, metric, sparkplug: None });
+                }
+                Shape::Sparkplug(namespace) => {
+                    if let Some(captured) = namespace.capture(topic) {
+                        let (source, said) = captured?;
+                        return Ok(Captured { template, source, metric: None, sparkplug: Some(said) });
+                    }
+                }
+                Shape::Levels(_) => {}
+            }
+        }
+        Err(TopicError::NoTemplate)
     }
 }
 
 /// A template that goes with its rules.
-fn ruled(text: &str, rules: Rules) -> Result<(TopicTemplate, Rules), TemplateError> {
+fn ruled(text: &str, rules: Rules) -> Result<(Shape, Rules), TemplateError> {
     let format = &rules.reading.format;
+    if *format == Format::Sparkplug {
+        if rules.times.basis == TimeBasis::Payload {
+            return Err(TemplateError::NoTime(text.to_owned()));
+        }
+        let template =
+            SparkplugTemplate::new(text).ok_or_else(|| TemplateError::Sparkplug(text.to_owned()))?;
+        return Ok((Shape::Sparkplug(template), rules));
+    }
     let template = if format.takes_metric_from_topic() {
         TopicTemplate::naming_metric(text)?
     } else {
@@ -378,7 +419,7 @@ fn ruled(text: &str, rules: Rules) -> Result<(TopicTemplate, Rules), TemplateErr
             return Err(TemplateError::NoTime(text.to_owned()));
         }
     }
-    Ok((template, rules))
+    Ok((Shape::Levels(template), rules))
 }
 
 #[cfg(test)]

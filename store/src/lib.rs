@@ -12,5 +12,6 @@ pub mod metrics;
 pub mod mill;
 pub mod model;
 pub mod read;
+pub mod rejects;
 pub mod rollup;
 pub mod wide;

@@ -67,6 +67,9 @@ Tidemill. Answers are JSON; times are RFC 3339, Unix seconds or relative (-1h, n
   /v1/windows?device=pump-7&metric=temperature&window=5m&aggregate=avg,max&start=-6h
   /v1/windows?metric=temperature&window=1d&tz=Europe/Berlin&start=-30d&fill=null
 
+  /v1/rejects?start=-1h&reason=syntax
+                  what could not be taken, and why; /v1/rejects/{id} shows one of them whole
+
   /api/v1/query?query=avg by (device) (temperature)
                   Prometheus' HTTP API, for Grafana and other clients; also under /prometheus
 
@@ -128,7 +131,7 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 mod tests {
     use serde_json::Value as Json;
 
-    use super::super::{ApiLimits, ROUTES};
+    use super::super::{ApiLimits, ROUTES, rejects};
     use super::*;
     use crate::window::{Aggregate, Fill};
 
@@ -150,7 +153,7 @@ mod tests {
         documented.sort_unstable();
         served.sort_unstable();
         assert_eq!(documented, served);
-        for route in ROUTES {
+        for route in ROUTES.iter().chain([&rejects::ROUTE]) {
             let parameters = document["paths"][route.path]["get"]["parameters"].as_array().unwrap();
             let names: Vec<&str> = parameters
                 .iter()
@@ -176,6 +179,7 @@ mod tests {
             ("/v1/latest", limits.latest),
             ("/v1/samples", limits.samples),
             ("/v1/windows", limits.windows),
+            ("/v1/rejects", limits.entries),
         ] {
             let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
             let schema = &parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap()["schema"];

@@ -19,6 +19,7 @@ mod observe;
 mod params;
 mod problem;
 mod prometheus;
+mod rejects;
 mod samples;
 mod strides;
 mod suggest;
@@ -41,6 +42,7 @@ use self::gate::Gate;
 pub use self::limits::{ApiLimits, PromqlLimits, RowLimit};
 pub use self::meta::{Check, Readiness, ReadinessProbe};
 pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
+pub use self::rejects::rejects_router;
 use self::strides::Strides;
 use crate::metrics::{HttpMetrics, Rejection};
 use crate::query::{Query, QueryError};
@@ -177,7 +179,7 @@ const ROUTES: [Route; 5] =
 
 /// Every path that is served, for "did you mean".
 fn paths() -> impl Iterator<Item = &'static str> {
-    ROUTES.iter().map(|route| route.path).chain(meta::PATHS)
+    ROUTES.iter().chain([&rejects::ROUTE, &rejects::ONE]).map(|route| route.path).chain(meta::PATHS)
 }
 
 /// What every process serves, whatever else it does: health, readiness and metrics.

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::{HeaderMap, Request, StatusCode};
 use prometheus::Registry;
 use serde_json::Value as Json;
-use tidemill_analytics::api::{ApiLimits, ApiState, Readiness, router};
+use tidemill_analytics::api::{ApiLimits, ApiState, Readiness, rejects_router, router};
 use tidemill_analytics::query::{Query, QueryError};
 use tidemill_store::catalog::{MetricSet, SourceEntry};
 use tidemill_store::layout::MetricFact;
@@ -19,7 +19,7 @@ use tidemill_store::model::{
     Clock, Device, Metric, Source, TagKey, TagValue, Tags, Tenant, TimeRange, Timestamp, Value,
 };
 use tidemill_store::read::{Explain, Explained, Latest, Sample, Selector, Series};
-use tidemill_store::wide::Order;
+use tidemill_store::wide::{Memory, Order};
 use tower::ServiceExt;
 
 pub const SECOND: i64 = 1_000_000_000;
@@ -214,7 +214,8 @@ impl<Q: Query> Api<Q> {
     }
 
     pub fn router(&self) -> Router {
-        router(self.state.clone())
+        let rejects = rejects_router(self.state.clone(), Arc::new(Memory::new()));
+        router(self.state.clone()).merge(rejects)
     }
 
     pub async fn ask(&self, method: &str, target: &str) -> Answer {

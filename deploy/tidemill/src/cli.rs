@@ -30,6 +30,8 @@ pub(crate) enum Command {
     CheckConfig(ConfigArgs),
     /// Publish the rows of a CSV file over MQTT at QoS 1; goes on where it stopped.
     Replay(ReplayArgs),
+    /// List, show, replay or delete messages that could not be taken.
+    Rejects(RejectsArgs),
     /// Create, migrate or show the schema of a Cassandra-compatible store.
     Schema(SchemaArgs),
     /// Show per shard what waits for the mill, and how many bytes are stored in which form.
@@ -230,4 +232,75 @@ pub(crate) struct EraAddArgs {
     /// Width of a bucket, such as 6h.
     #[arg(long, value_name = "DURATION")]
     pub(crate) bucket_width: Span,
+}
+
+/// `tidemill rejects`
+#[derive(Debug, Args)]
+pub(crate) struct RejectsArgs {
+    #[command(subcommand)]
+    pub(crate) action: RejectsAction,
+}
+
+/// What to do with rejects.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RejectsAction {
+    /// One line each, oldest first.
+    List(RejectFilterArgs),
+    /// All of one, its payload included.
+    Show {
+        /// The id that a list gives.
+        id: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Take them again, with templates and limits as configured now; those that are stored are deleted.
+    Replay(RejectFilterArgs),
+    /// Delete them.
+    Purge {
+        #[command(flatten)]
+        filter: RejectFilterArgs,
+        /// Delete, rather than count what would be deleted.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which rejects are meant.
+#[derive(Debug, Args)]
+pub(crate) struct RejectFilterArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Received from then on: RFC 3339, Unix seconds, or relative such as -24h.
+    #[arg(long, default_value = "-24h", allow_hyphen_values = true, value_name = "TIME")]
+    pub(crate) since: String,
+    /// Received before then.
+    #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
+    pub(crate) until: String,
+    /// Only `dead_letter` or `quarantine`.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only those with this reason, such as `syntax` or `no_birth`.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Only those of this device: a level of the topic is this.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// Only those whose topic begins so.
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) topic: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+}
+
+impl RejectsArgs {
+    /// Where configuration lies.
+    pub(crate) fn config(&self) -> &ConfigArgs {
+        match &self.action {
+            RejectsAction::List(filter)
+            | RejectsAction::Replay(filter)
+            | RejectsAction::Purge { filter, .. } => &filter.config,
+            RejectsAction::Show { config, .. } => config,
+        }
+    }
 }

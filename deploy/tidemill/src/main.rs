@@ -90,6 +90,13 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             block_on(replay::replay(&args, replay_password()))?;
             Ok(Outcome::Complete)
         }
+        Command::Rejects(args) => {
+            let mut raw = load(args.config().config.as_deref()).map_err(misconfigured)?;
+            quieten(&mut raw);
+            logging::install(&raw.log).map_err(misconfigured)?;
+            block_on(commands::rejects::rejects(args))?;
+            Ok(Outcome::Complete)
+        }
         Command::Schema(args) => {
             block_on(commands::schema::schema(&args.action))?;
             Ok(Outcome::Complete)

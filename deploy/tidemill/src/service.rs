@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use axum::Router;
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
-use tidemill_analytics::api::{ApiState, operator_router, router};
+use tidemill_analytics::api::{ApiState, operator_router, rejects_router, router};
 use tidemill_analytics::server::{Drained, Server};
 use tidemill_ingest::metrics::{Accounting, IngestMetrics};
 use tidemill_ingest::pipeline::{Pipeline, PipelineParts};
@@ -108,16 +108,17 @@ impl<W: Wide> Service<W> {
         let era = config.first_era();
         let eras = Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?);
         let health = Health::new();
-        let patient = storage::patient(Arc::clone(&wide), &registry)?;
+        let patient = Arc::new(storage::patient(Arc::clone(&wide), &registry)?);
         let options = ReadOptions {
             resolutions: config.mill().resolutions.clone(),
             retention: config.mill().retention.clone(),
             clock: Some(Arc::new(SystemClock)),
         };
-        let reader = Arc::new(Reader::with(Arc::new(patient), config.reads(), options));
+        let reader = Arc::new(Reader::with(Arc::clone(&patient), config.reads(), options));
         let mill = Arc::new(new_mill(Arc::clone(&wide), Arc::clone(&eras), config, &registry)?);
         let routes = status::routes(Arc::clone(&mill));
-        let serve_http = Http::bind(Arc::clone(&reader), routes, config, roles, (&registry, &health)).await?;
+        let serve_http =
+            Http::bind((Arc::clone(&reader), patient), routes, config, roles, (&registry, &health)).await?;
         let ingest = match (roles.contains(&Role::Ingest), roles.contains(&Role::Query)) {
             (true, true) => {
                 // Queries of this process are told of every segment, so that they need not look for it.
@@ -205,7 +206,7 @@ fn new_mill<W: Wide>(
 impl Http {
     /// Takes the address; what is returned starts to answer on it, `more` beside the API.
     async fn bind<W: Wide>(
-        reader: Arc<Reader<W>>,
+        (reader, store): (Arc<Reader<W>>, Arc<W>),
         more: Router,
         config: &Config,
         roles: &[Role],
@@ -215,7 +216,11 @@ impl Http {
         let http = config.http();
         let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
         let address = server.local_addr();
-        let routes = if roles.contains(&Role::Query) { router(state) } else { operator_router(state) };
+        let routes = if roles.contains(&Role::Query) {
+            router(state.clone()).merge(rejects_router(state, store))
+        } else {
+            operator_router(state)
+        };
         let routes = routes.merge(more);
         Ok(move || {
             tracing::info!(%address, "listening for HTTP");
@@ -256,6 +261,7 @@ impl Ingest {
         if let Some(mqtt) = config.mqtt() {
             let source =
                 MqttSource::new(mqtt.clone(), MqttMetrics::register(registry)?).context("[ingest.mqtt]")?;
+            let source = source.publishing(ingest.pipeline.commands());
             let intake = ingest.pipeline.intake();
             ingest.mqtt = Some(Part::start(|stop| source.run(intake, stop.stopped())));
         }

@@ -82,6 +82,14 @@ pub enum Fault {
         /// Fields of the line.
         found: usize,
     },
+    /// Data refers to a birth that was not seen; with the alias of the metric.
+    #[error(
+        "the alias {0} or its type is not known: no birth that names it was seen, a rebirth is asked for"
+    )]
+    NoBirth(u64),
+    /// A value that is no number, truth or text.
+    #[error("a metric holds {0}, which no series can hold; what else the message says is stored")]
+    Unstorable(&'static str),
     /// The topic names no metric.
     #[error("neither topic nor template name the metric")]
     NoMetricName,
@@ -175,6 +183,8 @@ impl Fault {
             | Self::TooManyElements(_)
             | Self::TooManyTags(_)
             | Self::TextTooLong(_) => "limit",
+            Self::NoBirth(_) => "no_birth",
+            Self::Unstorable(_) => "unsupported_type",
             Self::NumberOutOfRange | Self::IntegerInexact => "number",
             Self::Name(_) => "name",
             Self::TagNotText | Self::TagsNotAnObject => "tags",

@@ -38,6 +38,8 @@ pub enum Format {
     Scalar,
     /// Lines of separated values.
     Csv(CsvLayout),
+    /// Sparkplug B.
+    Sparkplug,
     /// Told from each payload, and refused where it could be two.
     Auto,
 }
@@ -54,6 +56,7 @@ impl Format {
             Self::MessagePack => "msgpack",
             Self::Scalar => "scalar",
             Self::Csv(_) => "csv",
+            Self::Sparkplug => "sparkplug",
             Self::Auto => "auto",
         }
     }

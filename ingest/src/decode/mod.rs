@@ -23,6 +23,7 @@ mod path;
 mod scalar;
 pub mod senml;
 mod sink;
+pub mod sparkplug;
 mod text;
 mod time;
 mod tokens;

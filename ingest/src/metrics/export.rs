@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
 use super::histogram::Histogram;
-use super::{Accounting, IngestMetrics, State};
+use super::{Accounting, IngestMetrics, SparkplugCounts, State};
 
 /// A family with its labels: name, help, type.
 type Family = (&'static str, &'static str, MetricType);
@@ -33,6 +33,11 @@ const QUARANTINED: Family = (
 const REJECTED: Family = (
     "tidemill_ingest_messages_rejected_total",
     "Dead-lettered and quarantined messages by reason.",
+    MetricType::COUNTER,
+);
+const NOT_KEPT: Family = (
+    "tidemill_ingest_rejects_not_kept_total",
+    "Of the rejected messages those that were only counted, because too many were kept already, by reason.",
     MetricType::COUNTER,
 );
 const SHED: Family =
@@ -89,13 +94,39 @@ const PLAN_MESSAGES: Family =
 const PLAN_SAMPLES: Family =
     ("tidemill_ingest_plan_samples", "Samples made durable by one write plan.", MetricType::HISTOGRAM);
 
-const FAMILIES: [Family; 21] = [
+const SPARKPLUG_BIRTHS: Family =
+    ("tidemill_sparkplug_births_total", "Births of edge nodes and devices.", MetricType::COUNTER);
+const SPARKPLUG_DEATHS: Family =
+    ("tidemill_sparkplug_deaths_total", "Deaths of edge nodes and devices.", MetricType::COUNTER);
+const SPARKPLUG_GAPS: Family = (
+    "tidemill_sparkplug_sequence_gaps_total",
+    "Places where sequence numbers of a node do not follow each other.",
+    MetricType::COUNTER,
+);
+const SPARKPLUG_HISTORICAL: Family = (
+    "tidemill_sparkplug_historical_total",
+    "Values of the past, which edge nodes had stored while they were offline.",
+    MetricType::COUNTER,
+);
+const SPARKPLUG_PASSED_OVER: Family = (
+    "tidemill_sparkplug_metrics_passed_over_total",
+    "Metrics of types that no series holds: data sets, templates, bytes, files, arrays. Their messages are kept as rejects.",
+    MetricType::COUNTER,
+);
+const SPARKPLUG_REBIRTHS: Family = (
+    "tidemill_sparkplug_rebirths_requested_total",
+    "Requests to edge nodes to publish their births again.",
+    MetricType::COUNTER,
+);
+
+const FAMILIES: [Family; 28] = [
     RECEIVED,
     STORED,
     DUPLICATE,
     DEAD_LETTERED,
     QUARANTINED,
     REJECTED,
+    NOT_KEPT,
     SHED,
     IN_FLIGHT,
     SAMPLES_RECEIVED,
@@ -111,6 +142,12 @@ const FAMILIES: [Family; 21] = [
     SKEW,
     PLAN_MESSAGES,
     PLAN_SAMPLES,
+    SPARKPLUG_BIRTHS,
+    SPARKPLUG_DEATHS,
+    SPARKPLUG_GAPS,
+    SPARKPLUG_HISTORICAL,
+    SPARKPLUG_PASSED_OVER,
+    SPARKPLUG_REBIRTHS,
 ];
 
 /// How a registry tells one collector from another. The names above change only together with dashboards.
@@ -129,6 +166,7 @@ fn labels(name: &str) -> Vec<String> {
     let labels: &[&str] = match name {
         "tidemill_ingest_messages_received_total" => &["qos"],
         "tidemill_ingest_messages_rejected_total" => &["kind", "reason"],
+        "tidemill_ingest_rejects_not_kept_total" => &["reason"],
         _ => &[],
     };
     labels.iter().map(|&label| label.to_owned()).collect()
@@ -171,6 +209,15 @@ impl Collector for Exported {
             family(PLAN_MESSAGES, vec![histogram(&state.plan_messages)]),
             family(PLAN_SAMPLES, vec![histogram(&state.plan_samples)]),
         ]);
+        let SparkplugCounts { noted, rebirths_asked } = state.sparkplug;
+        families.extend([
+            plain(SPARKPLUG_BIRTHS, noted.births),
+            plain(SPARKPLUG_DEATHS, noted.deaths),
+            plain(SPARKPLUG_GAPS, noted.gaps),
+            plain(SPARKPLUG_HISTORICAL, noted.historical),
+            plain(SPARKPLUG_PASSED_OVER, noted.passed_over),
+            plain(SPARKPLUG_REBIRTHS, rebirths_asked),
+        ]);
         families
     }
 }
@@ -187,8 +234,14 @@ fn messages(state: &State) -> Vec<MetricFamily> {
         metric.set_label(vec![label("kind", kind), label("reason", reason)]);
         metric
     });
+    let not_kept = state.not_kept.iter().map(|(&reason, &count)| {
+        let mut metric = value(NOT_KEPT.2, count);
+        metric.set_label(vec![label("reason", reason)]);
+        metric
+    });
     let of = &state.messages;
     vec![
+        family(NOT_KEPT, not_kept.collect()),
         family(RECEIVED, received.into()),
         family(REJECTED, rejected.collect()),
         plain(STORED, of.stored),
@@ -291,7 +344,13 @@ mod tests {
             messages: 3,
             samples: 4,
             bytes: 5,
-            rejected: &[Rejected { message: 0, kind: RejectKind::DeadLetter, reason: "syntax", samples: 0 }],
+            rejected: &[Rejected {
+                message: 0,
+                kind: RejectKind::DeadLetter,
+                reason: "syntax",
+                samples: 0,
+                is_kept: false,
+            }],
             latency: Duration::from_millis(3),
         });
         metrics.planned(3, 4);

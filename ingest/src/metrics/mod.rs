@@ -81,6 +81,21 @@ pub(crate) struct Rejected {
     pub(crate) reason: &'static str,
     /// Samples that were decoded and are not stored because of it.
     pub(crate) samples: u64,
+    /// Whether it is written, or there are too many and it is only counted.
+    pub(crate) is_kept: bool,
+}
+
+/// What a message of a Sparkplug node was, besides its samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SparkplugNoted {
+    pub(crate) births: u64,
+    pub(crate) deaths: u64,
+    /// Places in the order of messages where some are missing.
+    pub(crate) gaps: u64,
+    /// Values of the past, which their sender had stored.
+    pub(crate) historical: u64,
+    /// Metrics of types that cannot be stored.
+    pub(crate) passed_over: u64,
 }
 
 /// The pipeline's metrics. Clones share their numbers; register one with a registry to show them.
@@ -95,12 +110,22 @@ struct Inner {
     shards: AtomicI64,
 }
 
+/// Counts of Sparkplug messages.
+#[derive(Debug, Clone, Copy, Default)]
+struct SparkplugCounts {
+    noted: SparkplugNoted,
+    rebirths_asked: u64,
+}
+
 #[derive(Debug)]
 struct State {
+    sparkplug: SparkplugCounts,
     messages: Accounting,
     samples: Accounting,
     by_qos: [u64; 2],
     rejected: BTreeMap<(&'static str, &'static str), u64>,
+    /// Of the rejected ones those that were not written, by reason.
+    not_kept: BTreeMap<&'static str, u64>,
     bytes_in_flight: u64,
     ack_latency: Histogram,
     skew: Histogram,
@@ -137,10 +162,12 @@ impl Default for IngestMetrics {
     fn default() -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
+                sparkplug: SparkplugCounts::default(),
                 messages: Accounting::default(),
                 samples: Accounting::default(),
                 by_qos: [0; 2],
                 rejected: BTreeMap::new(),
+                not_kept: BTreeMap::new(),
                 bytes_in_flight: 0,
                 ack_latency: Histogram::new(LATENCY_BOUNDS),
                 skew: Histogram::new(SKEW_BOUNDS),
@@ -185,6 +212,9 @@ impl IngestMetrics {
         let (mut messages, mut samples) = (settled.messages, settled.samples);
         for reject in settled.rejected {
             *state.rejected.entry((reject.kind.as_str(), reject.reason)).or_default() += 1;
+            if !reject.is_kept {
+                *state.not_kept.entry(reject.reason).or_default() += 1;
+            }
             messages -= 1;
             samples -= reject.samples;
             match reject.kind {
@@ -204,6 +234,16 @@ impl IngestMetrics {
         state.samples.in_flight -= settled.samples;
         state.bytes_in_flight -= settled.bytes;
         state.ack_latency.observe(settled.latency.as_secs_f64(), settled.messages);
+    }
+
+    pub(crate) fn sparkplug(&self, noted: &SparkplugNoted, is_rebirth_asked: bool) {
+        let counts = &mut self.state().sparkplug;
+        counts.noted.births += noted.births;
+        counts.noted.deaths += noted.deaths;
+        counts.noted.gaps += noted.gaps;
+        counts.noted.historical += noted.historical;
+        counts.noted.passed_over += noted.passed_over;
+        counts.rebirths_asked += u64::from(is_rebirth_asked);
     }
 
     pub(crate) fn planned(&self, messages: usize, samples: usize) {
@@ -252,7 +292,7 @@ mod tests {
         let before = metrics.messages();
         assert!(before.balanced());
         assert_eq!((before.received, before.shed, before.in_flight), (7, 2, 5));
-        let reject = |message, kind, samples| Rejected { message, kind, reason: "x", samples };
+        let reject = |message, kind, samples| Rejected { message, kind, reason: "x", samples, is_kept: true };
         metrics.settled(Settled {
             messages: 5,
             samples: 50,

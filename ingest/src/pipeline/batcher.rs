@@ -12,15 +12,15 @@ use tidemill_store::catalog::CatalogFull;
 use tidemill_store::layout::{EraWatch, RejectKind};
 use tidemill_store::model::{Clock, Shard};
 use tidemill_store::wide::Wide;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::PipelineFailure;
 use super::group::settle;
 use super::intake::number;
-use super::queue::{Batch, Origin, Part, Taker};
-use super::reject_writer::Entry;
-use super::shared::stopped;
+use super::queue::{Batch, Origin, Taker};
+use super::shared::{Keeper, Whose, stopped};
+use super::sorter::sender_of_topic;
 use crate::metrics::{IngestMetrics, Rejected};
 use crate::rejects::Reject;
 
@@ -37,7 +37,7 @@ pub(super) struct Batcher<W> {
     pub(super) executor: Executor<W>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: IngestMetrics,
-    pub(super) rejects: mpsc::Sender<Entry>,
+    pub(super) rejects: Keeper,
     pub(super) queue: Taker,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -107,15 +107,16 @@ impl<W: Wide> Batcher<W> {
             let at = batch.messages.partition_point(|origin| origin.points_end <= *point);
             let Some(origin) = batch.messages.get(at) else { continue };
             let Some(part) = batch.parts.get(origin.part) else { continue };
-            let (message, kind, samples) = (origin.message, RejectKind::DeadLetter, number(samples));
-            if let Some(group) = part.share.owed() {
-                group.note_samples(Rejected { message, kind, reason: label(*reason), samples });
-            }
+            let (message, samples) = (origin.message, number(samples));
             if kept.replace((origin.part, message)) == Some((origin.part, message)) {
+                if let Some(group) = part.share.owed() {
+                    let (kind, reason) = (RejectKind::DeadLetter, label(*reason));
+                    group.note_samples(Rejected { message, kind, reason, samples, is_kept: true });
+                }
                 continue;
             }
-            let entry = Entry { reject: refused(*reason, part, origin), share: part.share.another() };
-            if self.rejects.try_send(entry).is_err() {
+            let whose = Whose { sender: sender_of_topic(&origin.publish.topic), message, samples };
+            if self.rejects.keep(refused(*reason, origin), whose, &part.share).is_err() {
                 return Err(PipelineFailure::Ended { task: "rejects" });
             }
         }
@@ -123,14 +124,15 @@ impl<W: Wide> Batcher<W> {
     }
 }
 
-fn refused(reason: RefusalReason, part: &Part, origin: &Origin) -> Reject {
+fn refused(reason: RefusalReason, origin: &Origin) -> Reject {
     Reject {
         kind: RejectKind::DeadLetter,
         reason: label(reason),
         detail: reason.to_string(),
-        received_at: part.received_at,
+        received_at: origin.received_at,
         topic: origin.publish.topic.clone(),
         payload: origin.publish.payload.clone(),
+        is_in_part: true,
     }
 }
 

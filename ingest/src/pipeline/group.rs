@@ -50,11 +50,6 @@ impl Group {
         self.tally().samples = samples;
     }
 
-    /// Notes a message that is kept apart, each once.
-    pub(super) fn note(&self, rejected: Rejected) {
-        self.tally().rejected.push(rejected);
-    }
-
     /// Notes that some samples of a message are kept apart, and it with them: the first reason counts, and samples
     /// add up.
     pub(super) fn note_samples(&self, of: Rejected) {

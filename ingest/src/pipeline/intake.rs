@@ -12,12 +12,11 @@ use tokio::time::Instant;
 use super::budget::Standing;
 use super::group::{Group, Tally, settle};
 use super::queue::cost;
-use super::reject_writer::Entry;
 use super::shards::Shards;
-use super::shared::Shared;
+use super::shared::{Shared, Whose};
 use super::sorter::{Checked, Refused, Sorter};
 use crate::ledger::Share;
-use crate::metrics::{Arrival, Rejected};
+use crate::metrics::Arrival;
 use crate::rejects::Reject;
 use crate::source::{Closed, Completion, Intake, Publish, Qos};
 
@@ -29,6 +28,40 @@ pub struct PipelineIntake {
     standing: Standing,
     /// Shards that the current group went to.
     touched: Vec<Shard>,
+    /// The times of receipt that were given away: the next is behind them.
+    given_until: Timestamp,
+}
+
+/// What became of a reject that was taken again.
+#[derive(Debug)]
+pub enum Replayed {
+    /// It was taken.
+    Taken {
+        /// Resolves when what it says is durable.
+        completion: Completion,
+        /// Why some of it is still refused.
+        in_part: Option<StillRefused>,
+    },
+    /// It is still refused, and nothing has changed.
+    Refused(StillRefused),
+}
+
+/// Why a reject is refused again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StillRefused {
+    /// The reason as a word.
+    pub reason: &'static str,
+    /// The reason as a sentence.
+    pub detail: String,
+}
+
+/// When a group came.
+#[derive(Debug, Clone, Copy)]
+struct Receipt {
+    arrived: Instant,
+    received_at: Timestamp,
+    /// Whether it came before, and is taken again.
+    is_replay: bool,
 }
 
 /// A group that has its room.
@@ -41,11 +74,53 @@ struct Admitted {
 impl PipelineIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let sorter = shared.sorter();
-        Self { shared, sorter, standing: Standing::Good, touched: Vec::new() }
+        Self { shared, sorter, standing: Standing::Good, touched: Vec::new(), given_until: Timestamp::MIN }
+    }
+
+    /// Reads the births back that `group` refers to, where this process has not seen them: all at once, so that a store
+    /// which does not answer costs one wait.
+    async fn look_up_births(&mut self, group: &[Publish]) {
+        if !self.shared.templates.has_sparkplug() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let Self { shared, sorter, .. } = self;
+        let shared: &Shared = shared;
+        let unknown = group.iter().filter_map(|publish| sorter.node_to_know(&publish.topic));
+        let unknown = unknown.filter(|node| shared.sessions.must_look_up(node, now));
+        let read = unknown.map(|node| async move {
+            let rows = (shared.look_up)(Arc::clone(&node)).await;
+            shared.sessions.restore(&node, &rows, shared.config.decode.metrics_max);
+        });
+        let read: Vec<_> = read.collect();
+        futures_util::future::join_all(read).await;
+    }
+
+    /// Takes a message again that was received at `received_at` and kept as a reject. What it says gets the times that it
+    /// would have had then, so that doing this twice stores nothing twice (I5); it is not kept as a reject once more. Waits
+    /// for room only. Cancel safe: the message may then be stored or not.
+    pub async fn replay(&mut self, publish: Publish, received_at: Timestamp) -> Result<Replayed, Closed> {
+        let arrived = Instant::now();
+        let group = vec![publish.clone()];
+        self.look_up_births(&group).await;
+        let admitted = self.admit(group).await?;
+        self.sorter.begin_again(received_at);
+        if let Err(refused) = self.sorter.check(&publish) {
+            return Ok(Replayed::Refused(refused.into()));
+        }
+        let in_part = self.sorter.effects().and_then(|effects| effects.in_part).map(StillRefused::from);
+        let completion = self.take(admitted, Receipt { arrived, received_at, is_replay: true });
+        Ok(Replayed::Taken { completion, in_part })
+    }
+
+    /// The time of receipt of a group: not before any that was given, of which each point without a time of its own took a
+    /// nanosecond. So two readings of one topic that come together are two samples.
+    fn received_at(&mut self) -> Timestamp {
+        self.shared.clock.now().max(self.given_until)
     }
 
     /// Makes room for `group`; QoS 0 messages go where there is none at once.
-    async fn admit(&self, mut group: Vec<Publish>) -> Result<Admitted, Closed> {
+    async fn admit(&mut self, mut group: Vec<Publish>) -> Result<Admitted, Closed> {
         let count = |qos| group.iter().filter(|publish| publish.qos == qos).count();
         let mut arrival = Arrival {
             qos0: number(count(Qos::AtMostOnce)),
@@ -58,8 +133,12 @@ impl PipelineIntake {
             Ok(room) => room,
             Err(TryAcquireError::Closed) => return Err(Closed),
             Err(TryAcquireError::NoPermits) => {
-                group.retain(|publish| publish.qos == Qos::AtLeastOnce);
-                arrival.shed = arrival.qos0;
+                let sorter = &mut self.sorter;
+                let before = group.len();
+                group.retain(|publish| {
+                    publish.qos == Qos::AtLeastOnce || sorter.gives_meaning(&publish.topic)
+                });
+                arrival.shed = number(before - group.len());
                 bytes = group.iter().map(cost).sum();
                 budget.reserve(self.standing, bytes).await?
             }
@@ -69,7 +148,8 @@ impl PipelineIntake {
     }
 
     /// Sorts an admitted group and hands it over. Never waits.
-    fn take(&mut self, admitted: Admitted, arrived: Instant) -> Completion {
+    fn take(&mut self, admitted: Admitted, receipt: Receipt) -> Completion {
+        let arrived = receipt.arrived;
         let Admitted { group, room, arrival } = admitted;
         let (settlement, completion) = Completion::pair();
         let opened = Share::open(Group {
@@ -79,7 +159,7 @@ impl PipelineIntake {
             arrived,
             tally: Mutex::new(Tally::new(number(group.len()), arrival.bytes)),
         });
-        let samples = self.sort(group, &opened);
+        let samples = self.sort(group, &opened, receipt);
         // Counted before the group can settle: its first share is still ours.
         let skews = self.sorter.skews();
         self.shared.metrics.arrived(&Arrival { samples, skews, ..arrival });
@@ -88,27 +168,46 @@ impl PipelineIntake {
     }
 
     /// Lays the messages of a group out; gives how many samples they have.
-    fn sort(&mut self, group: Vec<Publish>, opened: &Share<Group>) -> u64 {
-        let Self { shared, sorter, standing, touched } = self;
-        let received_at = shared.clock.now();
-        sorter.begin(received_at);
+    fn sort(&mut self, group: Vec<Publish>, opened: &Share<Group>, receipt: Receipt) -> u64 {
+        let Self { shared, sorter, standing, touched, given_until } = self;
+        let Receipt { mut received_at, is_replay, .. } = receipt;
+        if is_replay {
+            sorter.begin_again(received_at);
+        } else {
+            sorter.begin(received_at);
+        }
         let (mut shards, mut samples) = (Shards::new(shared, touched), 0);
         *standing = Standing::Good;
         for (index, publish) in group.into_iter().enumerate() {
-            samples += match sorter.check(&publish) {
+            let verdict = sorter.check(&publish);
+            if let Some(mut effects) = sorter.effects() {
+                let in_part = effects.in_part.take().filter(|_| !is_replay && verdict.is_ok());
+                if let Some(in_part) = in_part {
+                    let whose = Whose { sender: sorter.sender(&publish.topic), message: index, samples: 0 };
+                    let reject = in_part.reject(publish.clone(), received_at);
+                    shared.keep(Reject { is_in_part: true, ..reject }, whose, opened);
+                }
+                shared.follow(effects, opened);
+            }
+            let at = received_at;
+            received_at = received_at.saturating_add(sorter.span());
+            samples += match verdict {
                 Ok(samples) => {
-                    let checked = Checked { publish, index, received_at, group: opened };
+                    let checked = Checked { publish, index, received_at: at, group: opened };
                     sorter.lay_out(checked, &mut shards);
                     samples
                 }
                 Err(refused) => {
                     *standing = Standing::Suspect;
                     let samples = refused.samples;
-                    shared.keep(entry(refused, publish, index, received_at, opened));
+                    let sender = sorter.sender(&publish.topic);
+                    let reject = refused.reject(publish, at);
+                    shared.keep(reject, Whose { sender, message: index, samples: number(samples) }, opened);
                     samples
                 }
             };
         }
+        *given_until = received_at;
         shards.announce();
         if let Some(group) = opened.owed() {
             group.understood(number(samples));
@@ -117,20 +216,10 @@ impl PipelineIntake {
     }
 }
 
-/// A refused message as it goes to the rejects, noted with its group.
-fn entry(
-    refused: Refused,
-    publish: Publish,
-    index: usize,
-    received_at: Timestamp,
-    group: &Share<Group>,
-) -> Entry {
-    let Refused { kind, reason, detail, samples } = refused;
-    if let Some(group) = group.owed() {
-        group.note(Rejected { message: index, kind, reason, samples: number(samples) });
+impl From<Refused> for StillRefused {
+    fn from(Refused { reason, detail, .. }: Refused) -> Self {
+        Self { reason, detail }
     }
-    let Publish { topic, payload, .. } = publish;
-    Entry { reject: Reject { kind, reason, detail, received_at, topic, payload }, share: group.another() }
 }
 
 pub(super) fn number(count: usize) -> u64 {
@@ -147,7 +236,9 @@ impl Clone for PipelineIntake {
 impl Intake for PipelineIntake {
     async fn submit(&mut self, group: Vec<Publish>) -> Result<Completion, Closed> {
         let arrived = Instant::now();
+        self.look_up_births(&group).await;
         let admitted = self.admit(group).await?;
-        Ok(self.take(admitted, arrived))
+        let receipt = Receipt { arrived, received_at: self.received_at(), is_replay: false };
+        Ok(self.take(admitted, receipt))
     }
 }

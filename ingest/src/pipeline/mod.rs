@@ -2,13 +2,14 @@
 //!
 //! [`PipelineIntake`] makes room (budget), sorts the messages of a group (sorter: routes, decoder, policy) and lays
 //! them into the open batches of their shards (queue); a task for each shard writes what has collected there as one
-//! plan (batcher), another keeps the rejects (reject writer); the [ledger](crate::ledger) settles the group when the
-//! last of it is durable (I1).
+//! plan (batcher), another keeps the rejects (reject writer), one the births of Sparkplug nodes (birth writer); the
+//! [ledger](crate::ledger) settles the group when the last of it is durable (I1).
 //!
 //! Everything between socket and store is bounded by one budget in bytes (I6): a message holds its share from the
 //! moment it is taken until it is settled, so a store that is slow or down slows sources and nothing else.
 
 mod batcher;
+mod birth_writer;
 mod budget;
 mod group;
 mod intake;
@@ -23,7 +24,7 @@ mod sorter;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill_store::append::{AppendError, AppendMetrics, Executor, ShardAppender};
@@ -34,19 +35,24 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use batcher::Batcher;
+use birth_writer::{BirthWriter, look_up_in};
 use budget::Budget;
-pub use intake::PipelineIntake;
+pub use intake::{PipelineIntake, Replayed, StillRefused};
 use queue::ShardQueue;
 use reject_writer::RejectWriter;
-use shared::{Shared, StartShard, Tasks, stopped};
+use shared::{Keeper, Shared, StartShard, Tasks, stopped};
 
 use crate::config::{IngestConfig, IngestConfigError};
 use crate::decode::NamePool;
 use crate::metrics::IngestMetrics;
 use crate::rejects::RejectLog;
+use crate::source::Command;
 
 /// How often a draining pipeline looks whether it is empty.
 const DRAIN_TICK: Duration = Duration::from_millis(2);
+
+/// Requests to devices that wait to be published.
+const COMMANDS_MAX: usize = 256;
 
 /// Why a pipeline can go on no more. Nothing was acknowledged that is not durable; the process must end, and what
 /// is left comes again from its senders.
@@ -63,6 +69,12 @@ pub enum PipelineFailure {
     /// Rejects could not be written.
     #[error("rejects could not be written")]
     Rejects {
+        /// Why.
+        source: WriteError,
+    },
+    /// Births of Sparkplug nodes could not be written.
+    #[error("births could not be written")]
+    Births {
         /// Why.
         source: WriteError,
     },
@@ -94,6 +106,19 @@ pub struct PipelineParts<W> {
 #[derive(Debug)]
 pub struct Pipeline {
     shared: Arc<Shared>,
+    to_publish: Mutex<Option<mpsc::Receiver<Command>>>,
+}
+
+/// Reads the eras again for as long as the pipeline runs.
+fn keep_eras<W: Wide>(tasks: &Arc<Tasks>, (eras, clock, wide): (Arc<EraWatch>, Arc<dyn Clock>, Arc<W>)) {
+    let stop = tasks.stop.subscribe();
+    tasks.spawn("eras", async move {
+        tokio::select! {
+            biased;
+            () = stopped(stop) => Ok(()),
+            () = eras.keep(&*wide, &*clock) => Ok(()),
+        }
+    });
 }
 
 /// What a pipeline left when it ended.
@@ -113,6 +138,7 @@ impl Pipeline {
         let budget = Budget::new(config.memory.in_flight_bytes_max);
         let (tasks, queue_max) = (Arc::new(Tasks::new()), budget.messages_max());
         let (rejects, queue) = mpsc::channel(queue_max);
+        let rejects = Keeper::new(rejects, &config.rejects);
         tasks.spawn(
             "rejects",
             RejectWriter {
@@ -125,17 +151,13 @@ impl Pipeline {
             .run(),
         );
         let eras = Arc::new(EraWatch::new(eras, clock.now()));
-        tasks.spawn("eras", {
-            let (eras, clock, wide) = (Arc::clone(&eras), Arc::clone(&clock), Arc::clone(&wide));
-            let stop = tasks.stop.subscribe();
-            async move {
-                tokio::select! {
-                    biased;
-                    () = stopped(stop) => Ok(()),
-                    () = eras.keep(&*wide, &*clock) => Ok(()),
-                }
-            }
-        });
+        keep_eras(&tasks, (Arc::clone(&eras), Arc::clone(&clock), Arc::clone(&wide)));
+        let (births, queue) = mpsc::channel(queue_max);
+        let birth_writer =
+            BirthWriter { wide: Arc::clone(&wide), retry: config.retry, queue, stop: tasks.stop.subscribe() };
+        tasks.spawn("births", birth_writer.run());
+        let (commands, to_publish) = mpsc::channel(COMMANDS_MAX);
+        let look_up = look_up_in(Arc::clone(&wide));
         let executor = Executor::new(wide, config.retry, append_metrics);
         let start_shard: StartShard = {
             let (clock, metrics, rejects) = (Arc::clone(&clock), metrics.clone(), rejects.clone());
@@ -174,13 +196,23 @@ impl Pipeline {
             shards,
             start_shard,
             rejects,
+            sessions: Arc::default(),
+            births,
+            look_up,
+            commands,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), to_publish: Mutex::new(Some(to_publish)) })
     }
 
     /// An end for one connection; clone it for more.
     pub fn intake(&self) -> PipelineIntake {
         PipelineIntake::new(Arc::clone(&self.shared))
+    }
+
+    /// What is to be published to devices, for a source that can: given once. Where nobody takes it, or the queue is
+    /// full, requests are dropped; they are made again as long as there is reason to.
+    pub fn commands(&self) -> Option<mpsc::Receiver<Command>> {
+        self.to_publish.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Resolves when the pipeline can go on no more; pending as long as it can. It takes no more messages then.

@@ -35,7 +35,6 @@ pub(super) struct Batch {
 /// What one group has in a batch.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) received_at: Timestamp,
     pub(super) share: Share<Group>,
 }
 
@@ -48,6 +47,8 @@ pub(super) struct Origin {
     pub(super) part: usize,
     /// Its position in its group.
     pub(super) message: usize,
+    /// When it came.
+    pub(super) received_at: Timestamp,
     pub(super) publish: Publish,
 }
 
@@ -140,11 +141,11 @@ impl Batch {
     ) -> bool {
         let is_new = !self.parts.last().is_some_and(|part| part.share.is_of_same_group(group));
         if is_new {
-            self.parts.push(Part { received_at, share: group.another() });
+            self.parts.push(Part { share: group.another() });
         }
         self.bytes += cost(&publish);
         let (points_end, part) = (self.points.len(), self.parts.len() - 1);
-        self.messages.push(Origin { points_end, part, message, publish });
+        self.messages.push(Origin { points_end, part, message, received_at, publish });
         is_new
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use tidemill_store::model::{Metric, Source, TagKey, TagValue, Tags};
 
+use crate::sparkplug::SparkplugTopic;
 use crate::topic::{Captured, TopicError, TopicTemplates};
 
 /// The topics of a connection.
@@ -29,6 +30,7 @@ struct Entry {
     template: usize,
     source: Arc<Source>,
     metric: Option<Metric>,
+    sparkplug: Option<SparkplugTopic>,
     /// By the tags that messages carry, as [`crate::decode::MessagePoint::tags`] gives them.
     tagged: HashMap<Box<str>, Arc<Source>>,
 }
@@ -59,9 +61,10 @@ impl Routes {
     }
 
     fn add(&mut self, topic: &[u8]) -> Result<usize, TopicError> {
-        let Captured { template, source, metric } = self.templates.capture(topic)?;
+        let Captured { template, source, metric, sparkplug } = self.templates.capture(topic)?;
         let (index, source) = (self.entries.len(), Arc::new(source));
-        let entry = Entry { topic: topic.into(), template, source, metric, tagged: HashMap::new() };
+        let entry =
+            Entry { topic: topic.into(), template, source, metric, sparkplug, tagged: HashMap::new() };
         self.entries.push(entry);
         self.topics.insert(topic.into(), index);
         self.known += 1;
@@ -73,6 +76,11 @@ impl Routes {
         let entry = self.entries.get(route.0);
         assert!(entry.is_some(), "a route was used after its topics were forgotten");
         entry.map_or((0, None), |entry| (entry.template, entry.metric.as_ref().map(Metric::as_str)))
+    }
+
+    /// What the topic of `route` says of Sparkplug B, if it does.
+    pub(super) fn sparkplug(&self, route: Route) -> Option<&SparkplugTopic> {
+        self.entries.get(route.0)?.sparkplug.as_ref()
     }
 
     /// The source of a message of `route` that carries `tags`.

@@ -10,13 +10,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::PipelineFailure;
+use super::birth_writer::{BirthEntry, LookUp};
 use super::budget::Budget;
+use super::group::Group;
+use super::intake::number;
 use super::queue::ShardQueue;
 use super::reject_writer::Entry;
-use super::sorter::Sorter;
-use crate::config::IngestConfig;
+use super::sorter::{Effects, Sorter};
+use crate::config::{IngestConfig, RejectLimits};
 use crate::decode::NamePool;
-use crate::metrics::IngestMetrics;
+use crate::ledger::Share;
+use crate::metrics::{IngestMetrics, Rejected};
+use crate::reject_gate::{Claim, Keeping, ROW_OVERHEAD, RejectGate};
+use crate::rejects::Reject;
+use crate::source::Command;
+use crate::sparkplug::Sessions;
 use crate::topic::TopicTemplates;
 
 /// Starts the task of a shard and gives its queue.
@@ -34,7 +42,11 @@ pub(super) struct Shared {
     pub(super) names: Arc<NamePool>,
     pub(super) shards: Vec<OnceLock<Arc<ShardQueue>>>,
     pub(super) start_shard: StartShard,
-    pub(super) rejects: mpsc::Sender<Entry>,
+    pub(super) rejects: Keeper,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) births: mpsc::Sender<BirthEntry>,
+    pub(super) look_up: LookUp,
+    pub(super) commands: mpsc::Sender<Command>,
 }
 
 /// The tasks of a pipeline, and how they end.
@@ -49,17 +61,80 @@ pub(super) struct Tasks {
 impl Shared {
     pub(super) fn sorter(&self) -> Sorter {
         let (templates, eras) = (Arc::clone(&self.templates), Arc::clone(&self.eras));
-        Sorter::new(&self.config, templates, eras, Arc::clone(&self.names))
+        Sorter::new(&self.config, templates, eras, (Arc::clone(&self.names), Arc::clone(&self.sessions)))
     }
 
-    /// Hands a reject to its writer. Where that has ended, the group is abandoned and the pipeline has failed. Its
-    /// queue has room for everything that the budget lets in.
-    pub(super) fn keep(&self, entry: Entry) {
-        if let Err(refused) = self.rejects.try_send(entry) {
+    /// Does what a message of a Sparkplug node asks for besides its samples.
+    pub(super) fn follow(&self, effects: Effects, group: &Share<Group>) {
+        let Effects { row, rebirth, noted, .. } = effects;
+        let is_asked = rebirth.is_some_and(|command| self.commands.try_send(command).is_ok());
+        self.metrics.sparkplug(&noted, is_asked);
+        let Some(row) = row else { return };
+        if let Err(refused) = self.births.try_send(BirthEntry { row, share: group.another() }) {
             let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
-            assert!(is_closed, "the queue of rejects is smaller than the budget");
+            assert!(is_closed, "the queue of births is smaller than the budget");
+            self.tasks.fail(PipelineFailure::Ended { task: "births" });
+        }
+    }
+
+    /// Keeps a reject, or counts it where too many are kept already. Where its writer has ended, the group is abandoned
+    /// and the pipeline has failed.
+    pub(super) fn keep(&self, reject: Reject, whose: Whose, group: &Share<Group>) {
+        if self.rejects.keep(reject, whose, group).is_err() {
             self.tasks.fail(PipelineFailure::Ended { task: "rejects" });
         }
+    }
+}
+
+/// Hands rejects to their writer, as many as are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    writer: mpsc::Sender<Entry>,
+    gate: Arc<Mutex<RejectGate>>,
+    payload_bytes_max: usize,
+}
+
+/// Whose a reject is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whose {
+    pub(super) sender: u64,
+    /// The position of its message in its group.
+    pub(super) message: usize,
+    /// Samples that are not stored because of it.
+    pub(super) samples: u64,
+}
+
+/// The writer of rejects has ended.
+#[derive(Debug)]
+pub(super) struct WriterEnded;
+
+impl Keeper {
+    pub(super) fn new(writer: mpsc::Sender<Entry>, limits: &RejectLimits) -> Self {
+        let gate = Arc::new(Mutex::new(RejectGate::new(limits.rates)));
+        Self { writer, gate, payload_bytes_max: limits.payload_bytes_max }
+    }
+
+    /// Notes a reject with its group, and keeps it where there is room for it: its queue has room for everything that
+    /// the budget lets in.
+    pub(super) fn keep(&self, reject: Reject, whose: Whose, group: &Share<Group>) -> Result<(), WriterEnded> {
+        let Reject { kind, reason, .. } = reject;
+        let bytes = reject.topic.len() + reject.payload.len().min(self.payload_bytes_max) + ROW_OVERHEAD;
+        let claim = Claim { sender: whose.sender, reason, bytes: number(bytes) };
+        let keeping =
+            self.gate.lock().unwrap_or_else(PoisonError::into_inner).judge(&claim, reject.received_at);
+        let is_kept = keeping == Keeping::Kept;
+        let Whose { message, samples, .. } = whose;
+        if let Some(group) = group.owed() {
+            group.note_samples(Rejected { message, kind, reason, samples, is_kept });
+        }
+        if !is_kept {
+            return Ok(());
+        }
+        self.writer.try_send(Entry { reject, share: group.another() }).map_err(|refused| {
+            let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
+            assert!(is_closed, "the queue of rejects is smaller than the budget");
+            WriterEnded
+        })
     }
 }
 

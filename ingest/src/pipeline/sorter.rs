@@ -4,20 +4,27 @@
 //! given. A message is atomic: all of its points are laid out, or it is refused (I7).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
-use tidemill_store::layout::{EraWatch, Eras, KnownEras, RejectKind};
+use tidemill_store::layout::{BirthRow, EraWatch, Eras, KnownEras, RejectKind};
 use tidemill_store::model::{Shard, Source, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::group::Group;
+use super::intake::number;
 use super::queue::{Entered, cost};
-use super::routes::Routes;
+use super::routes::{Route, Routes};
 use super::shards::Shards;
 use crate::config::IngestConfig;
-use crate::decode::{Decoder, Message, NamePool, Payload};
+use crate::decode::sparkplug::{Kind, Session};
+use crate::decode::{DecodeError, Decoder, Fault, Message, NamePool, Payload};
 use crate::ledger::Share;
+use crate::metrics::SparkplugNoted;
 use crate::policy::{OutOfWindow, TimeBasis, TimeWindow};
-use crate::source::Publish;
+use crate::rejects::Reject;
+use crate::source::{Command, Publish};
+use crate::sparkplug::{Arrived, Occasion, Sessions, Why};
 use crate::topic::{Rules, TopicError, TopicTemplates};
 
 /// Sorts the messages of one connection.
@@ -30,6 +37,7 @@ pub(super) struct Sorter {
     /// What each template accepts of the current group.
     windows: Vec<TimeWindow>,
     metrics_max: usize,
+    metrics_per_message_max: usize,
     routes: Routes,
     decoder: Decoder,
     message: Message,
@@ -37,6 +45,21 @@ pub(super) struct Sorter {
     sources: Vec<Arc<Source>>,
     entered: HashMap<Shard, Entered>,
     skews: Vec<f64>,
+    sessions: Arc<Sessions>,
+    /// Whether messages are taken again.
+    replays: bool,
+    effects: Option<Effects>,
+}
+
+/// What a message of a Sparkplug node asks for besides its samples.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// To be written before the message is settled.
+    pub(super) row: Option<BirthRow>,
+    pub(super) rebirth: Option<Command>,
+    pub(super) noted: SparkplugNoted,
+    /// Why some of the message is kept apart though the rest of it is taken.
+    pub(super) in_part: Option<Refused>,
 }
 
 /// Why a message is not taken.
@@ -64,7 +87,7 @@ impl Sorter {
         config: &IngestConfig,
         templates: Arc<TopicTemplates>,
         watch: Arc<EraWatch>,
-        pool: Arc<NamePool>,
+        (pool, sessions): (Arc<NamePool>, Arc<Sessions>),
     ) -> Self {
         Self {
             eras: watch.current().eras,
@@ -72,12 +95,16 @@ impl Sorter {
             templates: Arc::clone(&templates),
             windows: Vec::new(),
             metrics_max: config.memory.metrics_max,
+            metrics_per_message_max: config.decode.metrics_max,
             routes: Routes::new(templates, config.memory.topics_max),
             decoder: Decoder::new(config.decode).sharing(pool),
             message: Message::default(),
             sources: Vec::new(),
             entered: HashMap::new(),
             skews: Vec::new(),
+            sessions,
+            replays: false,
+            effects: None,
         }
     }
 
@@ -91,24 +118,48 @@ impl Sorter {
         }
         self.skews.clear();
         self.windows.clear();
+        self.replays = false;
         let KnownEras { eras, complete_until } = self.watch.current();
         self.eras = eras;
         let accepted = |rules: &Rules| rules.times.accepted.window(now).until(complete_until);
         self.windows.extend(self.templates.rules().map(accepted));
     }
 
+    /// Begins with messages that were received at `now` and are taken again.
+    pub(super) fn begin_again(&mut self, now: Timestamp) {
+        self.begin(now);
+        self.replays = true;
+    }
+
     /// Decodes a message and checks all of it. Gives how many samples it has; [`Sorter::lay_out`] takes them.
     pub(super) fn check(&mut self, publish: &Publish) -> Result<usize, Refused> {
-        let Self { templates, windows, routes, decoder, message, sources, skews, .. } = self;
-        let route = routes.route(&publish.topic).map_err(|error| Refused::dead("topic", &error, 0))?;
-        let (template, metric) = routes.template(route);
+        self.effects = None;
+        let route = self.routes.route(&publish.topic).map_err(|error| Refused::dead("topic", &error, 0))?;
+        let (template, metric) = self.routes.template(route);
+        let (Some(rules), Some(window)) = (self.templates.rules_at(template), self.windows.get(template))
+        else {
+            return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
+        };
+        let received_at = window.received_at();
+        if self.routes.sparkplug(route).is_some() {
+            let reads_times = rules.reading.unit.is_some();
+            self.read_sparkplug(route, publish, (received_at, reads_times))?;
+        } else {
+            let payload = Payload { bytes: &publish.payload, metric, received_at };
+            self.decoder
+                .decode(&rules.reading, payload, &mut self.message)
+                .map_err(|error| Refused::dead(error.fault.label(), &error, 0))?;
+        }
+        self.judge(route)
+    }
+
+    /// Checks times and sources of the message that was decoded.
+    fn judge(&mut self, route: Route) -> Result<usize, Refused> {
+        let Self { templates, windows, routes, message, sources, skews, .. } = self;
+        let (template, _) = routes.template(route);
         let (Some(rules), Some(window)) = (templates.rules_at(template), windows.get(template)) else {
             return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
         };
-        let payload = Payload { bytes: &publish.payload, metric, received_at: window.received_at() };
-        decoder
-            .decode(&rules.reading, payload, message)
-            .map_err(|error| Refused::dead(error.fault.label(), &error, 0))?;
         let samples = message.samples();
         skews.extend(message.points().filter_map(|point| point.time).max().map(|newest| window.skew(newest)));
         sources.clear();
@@ -138,14 +189,93 @@ impl Sorter {
         &self.skews
     }
 
+    /// Decodes a message of a Sparkplug node by its session, and notes what it says about that.
+    fn read_sparkplug(
+        &mut self,
+        route: Route,
+        publish: &Publish,
+        (received_at, reads_times): (Timestamp, bool),
+    ) -> Result<(), Refused> {
+        let Self { routes, sessions, decoder, message, effects, metrics_per_message_max, replays, .. } = self;
+        let Some(topic) = routes.sparkplug(route) else { return Ok(()) };
+        let dead = |error: DecodeError| Refused::dead(error.fault.label(), &error, 0);
+        let opened = sessions.open(topic, &publish.payload, *metrics_per_message_max).map_err(dead)?;
+        let session =
+            Session { kind: topic.kind, birth: opened.birth.as_deref(), online: opened.online, reads_times };
+        let decoded = decoder.decode_sparkplug(session, &publish.payload, message);
+        let facts = decoded.map_err(|error| {
+            if !matches!(error.fault, Fault::NoBirth(_)) {
+                return dead(error);
+            }
+            let rebirth = sessions.ask_for_rebirth(&topic.node, Why::NoBirth, received_at);
+            *effects = Some(Effects { rebirth, ..Effects::default() });
+            Refused { kind: RejectKind::Quarantine, ..dead(error) }
+        })?;
+        let occasion = if *replays { Occasion::Replay } else { Occasion::Live(publish.qos) };
+        let arrived = Arrived { payload: &publish.payload, received_at, occasion };
+        let change = sessions.note(topic, &opened, &facts, arrived);
+        let rebirth =
+            if change.is_gap { sessions.ask_for_rebirth(&topic.node, Why::Gap, received_at) } else { None };
+        let noted = SparkplugNoted {
+            births: u64::from(topic.kind == Kind::Birth),
+            deaths: u64::from(topic.kind == Kind::Death),
+            gaps: u64::from(change.is_gap),
+            historical: facts.historical,
+            passed_over: facts.passed_over,
+        };
+        if change.row.is_some() || noted != SparkplugNoted::default() {
+            let in_part = facts.unstorable.map(dead);
+            *effects = Some(Effects { row: change.row, rebirth, noted, in_part });
+        }
+        Ok(())
+    }
+
+    /// Whose a message of `topic` is, as a number: the device's where the topic names one, else the topic's own.
+    pub(super) fn sender(&mut self, topic: &[u8]) -> u64 {
+        let device = self.routes.route(topic).ok().and_then(|route| self.routes.source(route, "").ok());
+        device.map_or_else(
+            || sender_of_topic(topic),
+            |source| xxh3_64([source.tenant().as_str(), source.device().as_str()].join("\0").as_bytes()),
+        )
+    }
+
+    /// What the message checked last asks for besides its samples.
+    pub(super) fn effects(&mut self) -> Option<Effects> {
+        self.effects.take()
+    }
+
+    /// The Sparkplug node whose birth must be known to read messages of `topic`: every one but its own birth.
+    pub(super) fn node_to_know(&mut self, topic: &[u8]) -> Option<Arc<str>> {
+        let route = self.routes.route(topic).ok()?;
+        let said = self.routes.sparkplug(route)?;
+        (said.kind != Kind::Birth).then(|| Arc::clone(&said.node))
+    }
+
+    /// Whether messages of `topic` give those that follow them their meaning, and so may not be left out.
+    pub(super) fn gives_meaning(&mut self, topic: &[u8]) -> bool {
+        let Ok(route) = self.routes.route(topic) else { return false };
+        self.routes.sparkplug(route).is_some_and(|said| said.kind != Kind::Data)
+    }
+
+    /// How long after the message checked last the next one may be taken to have come: each of its points that has no time
+    /// of its own takes a nanosecond.
+    pub(super) fn span(&self) -> Duration {
+        let untimed = self.message.points().filter(|point| point.time.is_none()).count();
+        Duration::from_nanos(number(untimed))
+    }
+
     /// Lays the points of the message checked last into the batches of their shards. Points of one message go to
     /// different shards only where an era changes between them.
     pub(super) fn lay_out(&mut self, checked: Checked<'_>, shards: &mut Shards<'_>) {
         let Self { eras, decoder, message, sources, entered, .. } = self;
         let Checked { publish, index, received_at, group } = checked;
         let (bytes, mut publish) = (cost(&publish), Some(publish));
+        let mut untimed = received_at;
         let placed = message.points().zip(sources.iter()).map(|(point, source)| {
-            let time = point.time.unwrap_or(received_at);
+            let time = point.time.unwrap_or(untimed);
+            if point.time.is_none() {
+                untimed = untimed.saturating_add(Duration::from_nanos(1));
+            }
             (eras.place(source, time).shard, time, source, point.values)
         });
         let mut placed = placed.peekable();
@@ -167,7 +297,18 @@ impl Sorter {
     }
 }
 
+/// A number for who sends to `topic`.
+pub(super) fn sender_of_topic(topic: &[u8]) -> u64 {
+    xxh3_64(topic)
+}
+
 impl Refused {
+    /// The refused message as it is kept.
+    pub(super) fn reject(self, publish: Publish, received_at: Timestamp) -> Reject {
+        let (Self { kind, reason, detail, .. }, Publish { topic, payload, .. }) = (self, publish);
+        Reject { kind, reason, detail, received_at, topic, payload, is_in_part: false }
+    }
+
     fn dead(reason: &'static str, error: &impl std::fmt::Display, samples: usize) -> Self {
         Self { kind: RejectKind::DeadLetter, reason, detail: error.to_string(), samples }
     }

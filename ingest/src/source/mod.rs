@@ -36,6 +36,15 @@ pub struct Publish {
     pub retained: bool,
 }
 
+/// A message to be published to devices at QoS 0, through a source that can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The topic.
+    pub topic: String,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
 /// Takes groups of messages from one connection. Clone one for each connection.
 pub trait Intake: Clone + Send + Sync + 'static {
     /// Decodes and routes a group: the messages of one read, in receive order. Waits while there is no room for

@@ -23,6 +23,6 @@ pub use eras_log::{ErasFailure, install_eras, load_eras};
 pub use period::{Period, Resolution, ResolutionError};
 pub use retention::RetentionTimes;
 pub use rows::{
-    BlockRow, CatalogRow, Covered, EraRow, FrameRow, LeaseRow, MarkRow, MarkState, MetricFact, PeriodRow,
-    RejectKind, RejectRow, SealRow, SealSummary, SegmentRow, WriterRow,
+    BirthRow, BirthState, BlockRow, CatalogRow, Covered, EraRow, FrameRow, LeaseRow, MarkRow, MarkState,
+    MetricFact, PeriodRow, RejectKind, RejectRow, SealRow, SealSummary, SegmentRow, WriterRow,
 };

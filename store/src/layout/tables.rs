@@ -187,6 +187,20 @@ pub static LEASES: Table = Table {
     retention: Retention::Forever,
 };
 
+/// What edge nodes and their devices said of themselves when they were born or died last. `received_at` repeats the
+/// write time.
+pub static BIRTHS: Table = Table {
+    name: "births",
+    partition: &[Column::new("node", Text)],
+    clustering: &[Column::new("device", Text)],
+    cells: &[Column::new("received_at", Instant), Column::new("state", Text), Column::new("payload", Blob)],
+    rows: Rows::Versioned,
+    workload: Workload::Index,
+    retention: Retention::Forever,
+};
+
 /// Every table, in the order in which a schema creates them.
-pub static ALL: [&Table; 11] =
-    [&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS, &SEALS, &PERIODS, &WRITERS, &BLOCKS, &FRAMES, &LEASES];
+pub static ALL: [&Table; 12] = [
+    &ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS, &SEALS, &PERIODS, &WRITERS, &BLOCKS, &FRAMES, &LEASES,
+    &BIRTHS,
+];

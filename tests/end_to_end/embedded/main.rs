@@ -5,7 +5,9 @@ mod answers;
 mod configuration;
 mod problems;
 mod rejects;
+mod replays;
 mod restarts;
+mod sparkplug;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use tidemill_tests::mqtt::Protocol::{V5, V311};
 use tidemill_tests::oracle::Plan;
 use tidemill_tests::real::{
     self,
-    Requirement::{MosquittoClients, Tidemill},
+    Requirement::{Mosquitto, MosquittoClients, Tidemill},
     trial,
 };
 
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
         trial("poison_is_kept_and_counted_and_stops_nobody", one, rejects::poison),
         trial("a_wildcard_in_a_topic_ends_only_its_connection", one, rejects::wildcard),
         trial("nothing_vanishes_from_the_metrics_at_any_moment", one, rejects::accounting),
+        trial("a_replay_that_is_killed_and_run_again_has_been_done_once", one, replays::killed),
+        trial("rejects_of_a_store_in_use_are_listed_and_left_alone", one, replays::in_use),
+        trial("a_flood_of_garbage_fills_no_disk_and_slows_nobody", one, replays::flood),
+        trial("sparkplug_survives_a_kill_and_asks_for_births", &[Tidemill, Mosquitto], sparkplug::births),
         trial("an_unknown_key_is_refused_with_the_closest_one", one, configuration::unknown_key),
         trial("addresses_that_others_reach_are_refused", one, configuration::remote_addresses),
         trial("a_second_process_leaves_the_data_directory_alone", one, configuration::second_process),

@@ -1,8 +1,9 @@
-//! Every payload decoder on arbitrary bytes, the first of which chooses the format: no panic, no more than the limits
+//! Every payload decoder on arbitrary bytes, the first of which chooses the format (255: Sparkplug B): no panic, no more than the limits
 //! allow, faults within the payload, the same answer twice, and `auto` never against the format that it takes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tidemill_ingest::decode::sparkplug::{BirthCertificate, Kind, Session};
 use tidemill_ingest::decode::{
     CsvLayout, DecodeError, DecodeLimits, Decoder, Format, Message, Payload, Reading, TimeUnit,
 };
@@ -37,6 +38,9 @@ fn decode(decoder: &mut Decoder, format: &Format, bytes: &[u8]) -> Result<Said, 
 
 fuzz_target!(|data: &[u8]| {
     let Some((&which, bytes)) = data.split_first() else { return };
+    if which == 255 {
+        return sparkplug(bytes);
+    }
     let layout = |columns: &[&str]| {
         let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
         Format::Csv(CsvLayout::new(&columns, "ts", ',').unwrap())
@@ -65,3 +69,17 @@ fuzz_target!(|data: &[u8]| {
         assert!(formats.iter().take(7).any(|format| like(&format)), "auto took no format");
     }
 });
+
+/// The bytes as a birth, and then as data of it.
+fn sparkplug(bytes: &[u8]) {
+    let birth = BirthCertificate::read(bytes, LIMITS.metrics_max).ok();
+    assert!(birth.as_ref().is_none_or(|birth| birth.len() <= LIMITS.metrics_max));
+    for (kind, online) in [(Kind::Birth, Some(true)), (Kind::Data, None), (Kind::Death, Some(false))] {
+        let session = Session { kind, birth: birth.as_ref(), online, reads_times: true };
+        let mut message = Message::default();
+        match Decoder::new(LIMITS).decode_sparkplug(session, bytes, &mut message) {
+            Ok(_) => assert!(message.points().all(|point| !point.values.is_empty())),
+            Err(error) => assert!(error.offset <= bytes.len() && error.to_string().len() < 1024),
+        }
+    }
+}

@@ -21,6 +21,7 @@ import kpn_senml
 import msgpack
 import senml.senml as draft_senml
 from influxdb_client import Point
+from pysparkplug._protobuf import sparkplug_b_pb2 as pb
 
 # `kpn-senml` still asks for it.
 builtins.basestring = str
@@ -102,6 +103,56 @@ def csv_lines():
     return out.getvalue().encode()
 
 
+def sparkplug(name, metrics, seq=None):
+    payload = pb.Payload(timestamp=1700000000000)
+    if seq is not None:
+        payload.seq = seq
+    for fields in metrics:
+        payload.metrics.add(**fields)
+    write(name, payload.SerializeToString())
+
+
+sparkplug(
+    "sparkplug_nbirth.bin",
+    [
+        dict(name="bdSeq", datatype=8, long_value=3),
+        dict(name="Node Control/Rebirth", datatype=11, boolean_value=False),
+        dict(name="temp", alias=1, datatype=10, double_value=21.5),
+        dict(name="low", alias=2, datatype=1, int_value=0xFFFFFFFB, timestamp=1699999999000),
+        dict(name="big", alias=3, datatype=8, long_value=2**63),
+        dict(name="level", alias=4, datatype=9, float_value=0.5),
+        dict(name="state", alias=5, datatype=12, string_value="läuft"),
+        dict(name="when", alias=6, datatype=13, long_value=1700000000123),
+        dict(name="absent", alias=7, datatype=3, is_null=True),
+        dict(name="blob", alias=8, datatype=17, bytes_value=b"x"),
+    ],
+    seq=0,
+)
+sparkplug(
+    "sparkplug_ndata.bin",
+    [
+        dict(alias=1, double_value=22.5),
+        dict(alias=2, int_value=0xFFFFFFFA),
+        dict(alias=1, double_value=20.5, timestamp=1699999990000, is_historical=True),
+    ],
+    seq=1,
+)
+structured = pb.Payload(timestamp=1700000000000, seq=2)
+structured.metrics.add(name="types/motor", datatype=19).template_value.is_definition = True
+structured.metrics.add(name="before", datatype=9, float_value=1.5)
+table = structured.metrics.add(name="table", datatype=16).dataset_value
+table.num_of_columns = 1
+table.columns.append("a")
+table.types.append(3)
+table.rows.add().elements.add(int_value=7)
+motor = structured.metrics.add(name="motor", datatype=19).template_value
+motor.template_ref = "types/motor"
+motor.is_definition = False
+motor.metrics.add(name="rpm", datatype=3, int_value=900)
+structured.metrics.add(name="bits", datatype=32, bytes_value=b"\x05\x00\x00\x00\x1f")
+structured.metrics.add(name="after", datatype=11, boolean_value=True, is_historical=True)
+write("sparkplug_structured.bin", structured.SerializeToString())
+sparkplug("sparkplug_ndeath.bin", [dict(name="bdSeq", datatype=8, long_value=3)])
 write("points.cbor", cbor2.dumps(point(1700000000250)))
 write("points_tagged_time.cbor", cbor2.dumps([point(TIME), point(1700000000251)], canonical=True))
 write("points.msgpack", msgpack.packb(point(1700000000250)))

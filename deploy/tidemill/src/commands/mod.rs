@@ -6,6 +6,7 @@ pub(crate) mod era;
 
 pub(crate) mod grind;
 mod on_store;
+pub(crate) mod rejects;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod status;

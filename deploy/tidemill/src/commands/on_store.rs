@@ -7,6 +7,7 @@ use prometheus::Registry;
 use tidemill_store::layout::load_eras;
 use tidemill_store::mill::{Mill, MillMetrics};
 use tidemill_store::wide::Wide;
+use tidemill_store::wide::lsm::OpenError;
 
 use crate::clock::{SystemClock, random_bits};
 use crate::config::{Backend, Config};
@@ -36,6 +37,11 @@ pub(super) async fn on_store(config: &Config, command: impl OnStore) -> anyhow::
             command.run(storage::decorate(store, &registry)?, config).await
         }
     }
+}
+
+/// Whether a store could not be opened because another process works on it.
+pub(super) fn is_in_use(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(OpenError::Locked { .. })))
 }
 
 /// A mill to work by hand.

@@ -10,9 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
 use tidemill_store::wide::Wide;
-use tidemill_store::wide::lsm::OpenError;
 
-use super::on_store::{OnStore, mill, on_store};
+use super::on_store::{OnStore, is_in_use, mill, on_store};
 use crate::cli::StatusArgs;
 use crate::config::Config;
 use crate::status::{PATH, gather};
@@ -47,10 +46,6 @@ pub(crate) async fn status(config: &Config, args: &StatusArgs) -> anyhow::Result
         }
         done => done,
     }
-}
-
-fn is_in_use(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(OpenError::Locked { .. })))
 }
 
 fn ask(address: SocketAddr) -> anyhow::Result<Json> {

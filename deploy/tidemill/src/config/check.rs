@@ -9,6 +9,7 @@ use tidemill_analytics::api::{ApiLimits, PromqlLimits};
 use tidemill_analytics::server::ServerLimits;
 use tidemill_ingest::config::IngestConfig;
 use tidemill_ingest::decode::DecodeLimits;
+use tidemill_ingest::reject_gate::RejectRates;
 use tidemill_ingest::source::listener::{Limits, ListenerConfig, bind_is_allowed};
 use tidemill_ingest::source::mqtt::MqttConfig;
 use tidemill_store::layout::{BucketWidth, RetentionTimes, ShardCount};
@@ -222,6 +223,10 @@ fn ingest(raw: &RawIngest, kept: Option<Duration>) -> anyhow::Result<IngestConfi
     config.rejects.payload_bytes_max =
         count("ingest.reject_payload_bytes_max", raw.reject_payload_bytes_max)?;
     config.append.idle_max = raw.bucket_idle.0;
+    config.rejects.rates = RejectRates {
+        device_bytes_per_day_max: raw.reject_device_bytes_per_day_max,
+        bytes_per_day_max: raw.reject_bytes_per_day_max,
+    };
     config.append.catalog.sources_max = count("ingest.sources_per_shard_max", raw.sources_per_shard_max)?;
     config.decode = DecodeLimits {
         depth_max: count("ingest.message.depth_max", raw.message.depth_max)?,

@@ -186,6 +186,8 @@ pub(crate) enum RawFormat {
     Scalar,
     /// Lines of separated values.
     Csv,
+    /// Sparkplug B.
+    Sparkplug,
     /// Told from each payload.
     Auto,
 }
@@ -246,6 +248,11 @@ section! {
         memory_bytes_max: u64 = 64 << 20,
         /// Most bytes of a rejected payload that are kept.
         reject_payload_bytes_max: u64 = 64 << 10,
+        /// Bytes of rejects that one device may have kept a day; beyond it they are counted, and the first of each reason
+        /// is kept.
+        reject_device_bytes_per_day_max: u64 = 16 << 20,
+        /// Bytes of rejects that are kept a day, of all devices.
+        reject_bytes_per_day_max: u64 = 256 << 20,
         /// Most sources that one ingester keeps track of in a shard.
         sources_per_shard_max: u64 = 200_000,
         /// How long a writer leaves the mark of a bucket open in which nothing more comes: what is open is ground only

@@ -64,6 +64,7 @@ fn format(template: &RawTemplate) -> anyhow::Result<Format> {
         RawFormat::Cbor => Format::Cbor,
         RawFormat::Msgpack => Format::MessagePack,
         RawFormat::Scalar => Format::Scalar,
+        RawFormat::Sparkplug => Format::Sparkplug,
         RawFormat::Auto => Format::Auto,
         RawFormat::Csv => {
             let mut delimiter = template.delimiter.chars();
@@ -141,6 +142,7 @@ mod tests {
         assert!(refused("columns = [\"a\"]").contains("csv only"));
         assert!(refused("format = \"csv\"\ndelimiter = \"ab\"").contains("one character"));
         assert!(refused("format = \"csv\"\ncolumns = [\"ts\"]").contains("no column is a metric"));
+        assert!(refused("format = \"sparkplug\"").contains("spBv1.0/{group}"));
         assert!(refused("format = \"scalar\"").contains("{metric}"));
         assert!(refused("format = \"scalar\"\nmetric = \"m\"\ntime = \"payload\"").contains("no time"));
     }

@@ -14,6 +14,7 @@ use super::msgpack::MessagePack;
 use super::path::Path;
 use super::senml;
 use super::sink::Sink;
+use super::sparkplug::{self, Facts, Session};
 use super::text::Scanner;
 use super::tokens::{Key, Tokens};
 use super::{DecodeError, DecodeLimits, Fault, Format, Message, MetricNames, NamePool, TimeUnit, scalar};
@@ -84,6 +85,16 @@ impl Decoder {
         }
     }
 
+    /// Decodes a payload of Sparkplug B, whose meaning depends on its session.
+    pub fn decode_sparkplug(
+        &mut self,
+        session: Session<'_>,
+        payload: &[u8],
+        message: &mut Message,
+    ) -> Result<Facts, DecodeError> {
+        sparkplug::decode(payload, session, Sink::new(&self.limits, &mut self.names, message))
+    }
+
     /// Decodes a payload of a known format.
     fn known(
         &mut self,
@@ -117,7 +128,7 @@ impl Decoder {
             Format::Cbor => points(Cbor::new(payload.bytes), sink, path, unit),
             Format::MessagePack => points(MessagePack::new(payload.bytes), sink, path, unit),
             Format::Scalar => return scalar::decode(payload.bytes, payload.metric, sink),
-            Format::Json | Format::Auto => Err(Box::new(whole(Fault::Unrecognised))),
+            Format::Json | Format::Sparkplug | Format::Auto => Err(Box::new(whole(Fault::Unrecognised))),
         };
         taken.map_err(|failed| *failed)
     }

@@ -2,12 +2,15 @@
 
 mod broken;
 mod endings;
+mod replay;
 mod rig;
 mod routing;
+mod sparkplug;
 
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tidemill_store::codec::segment::{Limits, Segment};
 use tidemill_store::layout::RejectKind;
 use tidemill_store::layout::tables::{REJECTS, SEGMENTS};
 use tidemill_store::model::Value;
@@ -51,6 +54,25 @@ async fn a_settled_group_is_stored_as_sent() {
     let accounting = rig.accounting();
     assert_eq!((accounting.received, accounting.stored, accounting.in_flight), (3, 3, 0));
     assert_eq!(rig.metrics.samples().stored, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_without_a_time_that_come_together_are_samples_of_their_own() {
+    let rig = Rig::new();
+    let mut intake = rig.pipeline.intake();
+    let text = |payload| publish("d", payload, Qos::AtLeastOnce);
+    // The clock stands still meanwhile.
+    for _ in 0..2 {
+        let group = vec![text(r#"{"v":1}"#), text("{"), text(r#"[{"v":2},{"v":3}]"#), text(r#"{"v":4}"#)];
+        intake.submit(group).await.unwrap().await.unwrap();
+    }
+    let mut times = Vec::new();
+    for (_, row) in rig.segments().await {
+        let segment = Segment::decode(row.body, Limits::DEFAULT).unwrap();
+        times.extend(segment.times().iter().map(|time| time.nanos() - START_MILLIS * 1_000_000));
+    }
+    times.sort_unstable();
+    assert_eq!(times, (0..8).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]

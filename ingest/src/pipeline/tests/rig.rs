@@ -80,6 +80,13 @@ impl Rig {
         Self::on(wide, memory, faults, eras, config)
     }
 
+    /// A process started after another one that wrote to `memory`.
+    pub(super) fn restarted(memory: &Memory, config: IngestConfig) -> Self {
+        let faults = Faults::new(7);
+        let wide = Faulty::new(memory.clone(), faults.clone());
+        Self::of_writer(WriterId::from_random(99), (wide, memory.clone(), faults), eras(), config)
+    }
+
     /// Over `wide`, which stores to `memory` what it stores.
     pub(super) fn on(
         wide: impl Wide,
@@ -88,12 +95,21 @@ impl Rig {
         eras: Eras,
         config: IngestConfig,
     ) -> Self {
+        Self::of_writer(WriterId::from_random(12), (wide, memory, faults), eras, config)
+    }
+
+    fn of_writer(
+        writer: WriterId,
+        (wide, memory, faults): (impl Wide, Memory, Faults),
+        eras: Eras,
+        config: IngestConfig,
+    ) -> Self {
         let eras = Arc::new(eras);
         let metrics = IngestMetrics::default();
         let parts = PipelineParts {
             wide: Arc::new(wide),
             eras: Arc::clone(&eras),
-            writer: WriterId::from_random(12),
+            writer,
             clock: Arc::new(TestClock { started: Instant::now(), moved_millis: AtomicI64::new(0) }),
             metrics: metrics.clone(),
             append_metrics: AppendMetrics::register(&prometheus::Registry::new()).unwrap(),

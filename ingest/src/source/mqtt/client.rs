@@ -44,6 +44,7 @@ pub(super) enum Client {
 }
 
 /// Sends, through the connection's [`Client`].
+#[derive(Clone)]
 pub(super) enum Requests {
     /// MQTT 3.1.1.
     V311(AsyncClient),
@@ -189,6 +190,19 @@ impl Requests {
                     ..Filter::new(path.clone(), v5::mqttbytes::QoS::AtLeastOnce)
                 };
                 requests.try_subscribe_many(filters.iter().map(filter)).map_err(overflow)
+            }
+        }
+    }
+
+    /// Publishes at QoS 0. Waits while no connection takes it.
+    pub(super) async fn publish(&self, topic: String, payload: Vec<u8>) -> Result<(), Fault> {
+        match self {
+            Self::V311(requests) => {
+                requests.publish(topic, rumqttc::QoS::AtMostOnce, false, payload).await.map_err(overflow)
+            }
+            Self::V5(requests) => {
+                let qos = v5::mqttbytes::QoS::AtMostOnce;
+                requests.publish(topic, qos, false, payload).await.map_err(overflow)
             }
         }
     }

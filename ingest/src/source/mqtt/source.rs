@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::client;
+use super::client::{self, Requests};
 use super::config::{Broker, MqttConfig, MqttConfigError};
 use super::consumer::{Consumer, Parts};
 use super::metrics::MqttMetrics;
 use super::tls;
-use crate::source::Intake;
+use crate::source::{Command, Intake};
 
 /// What the last goodbyes may take after the drain timeout, before connections are dropped.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -25,6 +25,7 @@ pub struct MqttSource {
     config: Arc<MqttConfig>,
     tls: Option<Arc<ClientConfig>>,
     metrics: MqttMetrics,
+    commands: Option<mpsc::Receiver<Command>>,
 }
 
 /// What a consumer left, once it has stopped.
@@ -41,22 +42,35 @@ impl MqttSource {
     pub fn new(config: MqttConfig, metrics: MqttMetrics) -> Result<Self, MqttConfigError> {
         config.check()?;
         let tls = config.tls.as_ref().map(tls::client_config).transpose()?;
-        Ok(Self { config: Arc::new(config), tls, metrics })
+        Ok(Self { config: Arc::new(config), tls, metrics, commands: None })
+    }
+
+    /// The same consumer, publishing `commands` to every broker.
+    #[must_use]
+    pub fn publishing(self, commands: Option<mpsc::Receiver<Command>>) -> Self {
+        Self { commands, ..self }
     }
 
     /// Consumes from every broker until `shutdown` is ready, reconnecting for as long as it takes. Then nothing
     /// more is taken; every connection stays until its messages in flight are durable and acknowledged, at most
     /// for the drain timeout, and ends with DISCONNECT. The sessions stay with the brokers, so that nothing is
     /// missed until the next start. Dropping the future closes everything at once.
-    pub async fn run<I: Intake>(self, intake: I, shutdown: impl Future<Output = ()>) -> MqttReport {
-        let mut tasks = JoinSet::new();
+    pub async fn run<I: Intake>(mut self, intake: I, shutdown: impl Future<Output = ()>) -> MqttReport {
+        let (mut tasks, mut publishers) = (JoinSet::new(), Vec::new());
         let mut stops = Vec::new();
         let connections = usize::from(self.config.connections);
         let places = self.config.brokers.iter().flat_map(|broker| std::iter::repeat_n(broker, connections));
         for (index, broker) in places.enumerate() {
             let (stop, stopped) = oneshot::channel();
             stops.push(stop);
-            self.connect(&mut tasks, &intake, Place { index, broker }, stopped);
+            let requests = self.connect(&mut tasks, &intake, Place { index, broker }, stopped);
+            if index % connections == 0 {
+                publishers.push(requests);
+            }
+        }
+        let mut publishing = JoinSet::new();
+        if let Some(commands) = self.commands.take() {
+            publishing.spawn(publish(commands, publishers));
         }
         drop(intake);
         shutdown.await;
@@ -73,7 +87,7 @@ impl MqttSource {
         intake: &I,
         place: Place<'_>,
         stop: oneshot::Receiver<()>,
-    ) {
+    ) -> Requests {
         let Place { index, broker } = place;
         let client_id = format!("{}-{index}", self.config.client_id_prefix);
         let (requests, client) = client::open(&self.config, broker, &client_id, self.tls.as_ref());
@@ -82,10 +96,11 @@ impl MqttSource {
             metrics: self.metrics.clone(),
             client_id,
             broker: format!("{}:{}", broker.host, broker.port),
-            requests,
+            requests: requests.clone(),
             stop,
         });
         tasks.spawn(consumer.run(client, intake.clone()));
+        requests
     }
 
     async fn wait(&self, mut tasks: JoinSet<usize>) -> MqttReport {
@@ -103,6 +118,17 @@ impl MqttSource {
         }
         tracing::info!(?report, "stopped consuming from MQTT brokers");
         report
+    }
+}
+
+/// Publishes to every broker: which of them a device listens to is not known here.
+async fn publish(mut commands: mpsc::Receiver<Command>, brokers: Vec<Requests>) {
+    while let Some(Command { topic, payload }) = commands.recv().await {
+        for requests in &brokers {
+            if let Err(fault) = requests.publish(topic.clone(), payload.clone()).await {
+                tracing::debug!(%fault, topic, "a command was not published");
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Rows of each table as types, and back. One file a table; every conversion is total: what a store gives is
 //! checked cell by cell, and what this version would not have written is [`ReadError::Corrupt`], never a panic.
 
+mod birth;
 mod block;
 mod catalog;
 mod era;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use crate::model::{CatalogN, Generation, SealVersion, Seq, Shard, SourceId, Timestamp, WriterId};
 use crate::wide::{Datum, ReadError, Row, Table};
 
+pub use birth::{BirthRow, BirthState};
 pub use block::BlockRow;
 pub use catalog::{CatalogRow, MetricFact};
 pub use era::EraRow;

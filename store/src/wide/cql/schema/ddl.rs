@@ -204,6 +204,7 @@ fn comment(table: &Table) -> &'static str {
         "blocks" => "Ground samples: columnar and compressed, by source",
         "frames" => "Rollups of ground samples: one metric, one resolution, many sources",
         "leases" => "Which process grinds which shard",
+        "births" => "What Sparkplug nodes and devices said of themselves last",
         "rejects" => "Messages that could not be taken, with the reason",
         "schema_version" => "Which versions of the schema were applied, when and by what",
         _ => "A table of Tidemill",

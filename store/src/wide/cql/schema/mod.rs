@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use super::options::{CqlOptions, Keyspace};
 use super::session::OpenError;
 use crate::layout::tables::{
-    BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, PERIODS, REJECTS, SEALS, SEGMENTS, WRITERS,
+    BIRTHS, BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, PERIODS, REJECTS, SEALS, SEGMENTS, WRITERS,
 };
 use crate::wide::ColumnType::{Instant, Int, Text};
 use crate::wide::{Column, Retention, Rows, Table, Workload};
@@ -25,7 +25,7 @@ pub use drift::Drift;
 pub use server::{Server, ServerError, Version};
 
 /// The version that this program applies and works with.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// What the versions are of: other parts could have their own in the same keyspace.
 const COMPONENT: &str = "tidemill";
@@ -41,13 +41,14 @@ struct Migration {
 }
 
 /// Every version, in order. What is here was applied somewhere: only add.
-static MIGRATIONS: [Migration; 2] = [
+static MIGRATIONS: [Migration; 3] = [
     Migration { version: 1, tables: &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS], altered: &[] },
     Migration {
         version: 2,
         tables: &[&SEALS, &PERIODS, &WRITERS, &BLOCKS, &FRAMES, &LEASES],
         altered: &[&MARKS, &REJECTS],
     },
+    Migration { version: 3, tables: &[&BIRTHS], altered: &[] },
 ];
 
 /// Which versions were applied.

@@ -1,0 +1,156 @@
+//! Sparkplug nodes through the pipeline: births are durable, outlive it, and are asked for where they are missing.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tidemill_store::layout::RejectKind;
+use tidemill_store::layout::tables::BIRTHS;
+use tidemill_store::model::Value;
+use tidemill_store::wide::{Faults, Faulty, Memory, WriteFault};
+use tokio::time::sleep;
+
+use super::rig::{Rig, config, eras};
+use crate::config::IngestConfig;
+use crate::decode::{Format, Reading, TimeUnit};
+use crate::pipeline::{PipelineIntake, Replayed};
+use crate::rejects::replayed_at;
+use crate::source::{Intake, Publish, Qos};
+use crate::topic::{Rules, TopicTemplates};
+
+const BIRTH: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_nbirth.bin");
+const STRUCTURED: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_structured.bin");
+const DATA: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_ndata.bin");
+
+fn sparkplug() -> IngestConfig {
+    let reading = Reading { format: Format::Sparkplug, unit: Some(TimeUnit::Milliseconds) };
+    let rules = Rules { reading, ..Rules::default() };
+    let template = "spBv1.0/{group}/{message}/{edge_node}/{device}";
+    IngestConfig { templates: TopicTemplates::with_rules([(template, rules)]).unwrap(), ..config() }
+}
+
+fn on(memory: &Memory) -> Rig {
+    let faults = Faults::new(1);
+    let wide = Faulty::new(memory.clone(), faults.clone());
+    Rig::on(wide, memory.clone(), faults, eras(), sparkplug())
+}
+
+async fn send(intake: &mut PipelineIntake, message: &str, payload: &'static [u8]) {
+    intake.submit(vec![publish(message, payload)]).await.unwrap().await.unwrap();
+}
+
+fn publish(message: &str, payload: &'static [u8]) -> Publish {
+    Publish {
+        topic: Bytes::from(format!("spBv1.0/plant/{message}/edge")),
+        payload: Bytes::from_static(payload),
+        qos: Qos::AtLeastOnce,
+        retained: false,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn aliases_are_understood_after_a_restart() {
+    let memory = Memory::new();
+    let first = on(&memory);
+    send(&mut first.pipeline.intake(), "NBIRTH", BIRTH).await;
+    drop(first);
+    let second = Rig::restarted(&memory, sparkplug());
+    send(&mut second.pipeline.intake(), "NDATA", DATA).await;
+    let mut temps: Vec<_> = second
+        .samples()
+        .await
+        .into_iter()
+        .filter(|(_, metric, ..)| metric == "temp")
+        .map(|(.., millis, value)| (millis, value))
+        .collect();
+    // Each of two writers has a mark in the bucket, by which the rig finds all of its segments.
+    temps.sort_by_key(|(millis, value)| (*millis, format!("{value:?}")));
+    temps.dedup();
+    let expected = [(1_699_999_990_000, 20.5), (1_700_000_000_000, 21.5), (1_700_000_000_000, 22.5)];
+    assert_eq!(temps, expected.map(|(millis, value)| (millis, Value::F64(value))));
+    assert_eq!((second.accounting().stored, second.accounting().quarantined), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_before_a_birth_is_kept_and_asks_for_one() {
+    let rig = on(&Memory::new());
+    let mut commands = rig.pipeline.commands().unwrap();
+    assert!(rig.pipeline.commands().is_none());
+    let mut intake = rig.pipeline.intake();
+    send(&mut intake, "NDATA", DATA).await;
+    send(&mut intake, "NDATA", DATA).await;
+    let rejects = rig.rejects().await;
+    let kept: Vec<_> = rejects.iter().map(|row| (row.kind, row.reason.as_str(), &*row.payload)).collect();
+    assert_eq!(kept, [(RejectKind::Quarantine, "no_birth", DATA); 2]);
+    assert_eq!(commands.try_recv().unwrap().topic, "spBv1.0/plant/NCMD/edge");
+    assert!(commands.try_recv().is_err(), "once in a while");
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    send(&mut intake, "NDATA", DATA).await;
+    let accounting = rig.accounting();
+    assert_eq!((accounting.stored, accounting.dead_lettered, accounting.quarantined), (1, 1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_birth_is_settled_when_it_is_durable() {
+    let rig = on(&Memory::new());
+    rig.faults.fail_next_write_to(&BIRTHS, WriteFault::UnknownLate(std::time::Duration::from_hours(1)));
+    let mut completion = rig.pipeline.intake().submit(vec![publish("NBIRTH", BIRTH)]).await.unwrap();
+    sleep(std::time::Duration::from_millis(1)).await;
+    assert_eq!((&mut completion).now_or_never(), None);
+    completion.await.unwrap();
+    assert_eq!(rig.faults.counts().writes, 1, "the fault happened");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_says_nothing_is_settled() {
+    let rig = on(&Memory::new());
+    let mut intake = rig.pipeline.intake();
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    send(&mut intake, "NDATA", b"\x18\x01").await;
+    let accounting = rig.accounting();
+    assert_eq!((accounting.stored, accounting.dead_lettered, accounting.in_flight), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_series_can_hold_is_kept_and_the_rest_of_its_message_is_stored() {
+    let rig = on(&Memory::new());
+    let mut intake = rig.pipeline.intake();
+    send(&mut intake, "NDATA", STRUCTURED).await;
+    let stored: Vec<_> = rig.samples().await.into_iter().map(|(_, metric, ..)| metric).collect();
+    assert_eq!(stored, ["after", "before"]);
+    let rejects = rig.rejects().await;
+    let kept: Vec<_> = rejects.iter().map(|row| (row.reason.as_str(), &*row.payload)).collect();
+    assert_eq!(kept, [("unsupported_type", STRUCTURED)]);
+    assert_eq!((rig.accounting().stored, rig.accounting().dead_lettered), (0, 1));
+    let again = publish("NDATA", STRUCTURED);
+    let answer = rig.pipeline.intake().replay(again, replayed_at(&rejects[0])).await.unwrap();
+    let Replayed::Taken { completion, in_part: Some(refused) } = answer else { panic!("{answer:?}") };
+    completion.await.unwrap();
+    assert_eq!(refused.reason, "unsupported_type");
+    assert_eq!(rig.accounting().stored, 1);
+    assert_eq!(rig.rejects().await.len(), 1, "it is not kept twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_messages_ask_for_a_rebirth_and_births_are_never_shed() {
+    let mut config = sparkplug();
+    config.memory.in_flight_bytes_max = crate::config::MemoryLimits::IN_FLIGHT_BYTES_MIN;
+    let memory = Memory::new();
+    let rig = Rig::restarted(&memory, config);
+    let mut commands = rig.pipeline.commands().unwrap();
+    let mut intake = rig.pipeline.intake();
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    send(&mut intake, "NDATA", b"\x18\x01").await;
+    assert!(commands.try_recv().is_err());
+    send(&mut intake, "NDATA", b"\x18\x03").await;
+    assert_eq!(commands.try_recv().unwrap().topic, "spBv1.0/plant/NCMD/edge");
+    // A group that takes all of the room, and one behind it that finds none.
+    let large = Publish { payload: Bytes::from(vec![0xff; 1 << 20]), ..publish("NDATA", b"") };
+    let first = intake.submit(vec![large]).await.unwrap();
+    let unsure = |message| Publish { qos: Qos::AtMostOnce, ..publish(message, BIRTH) };
+    let mut other = rig.pipeline.intake();
+    let waiting = other.submit(vec![unsure("NDATA"), unsure("NBIRTH")]);
+    let (first, second) = tokio::join!(first, async { waiting.await.unwrap().await });
+    first.unwrap();
+    second.unwrap();
+    let accounting = rig.accounting();
+    assert_eq!((accounting.received, accounting.shed), (6, 1), "{accounting:?}");
+}

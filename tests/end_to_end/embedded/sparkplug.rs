@@ -1,0 +1,68 @@
+//! Sparkplug B through a broker: births outlive the process, and data before a birth is kept and asks for one.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tidemill_tests::api;
+use tidemill_tests::mosquitto::{self, Mosquitto};
+use tidemill_tests::mqtt::{Protocol, Publisher, Settings, Subscriber};
+use tidemill_tests::process::scratch_directory;
+use tidemill_tests::tidemill::Builder;
+use tidemill_tests::wait;
+
+use crate::SOON;
+
+const BIRTH: &[u8] = include_bytes!("../../golden/formats/sparkplug_nbirth.bin");
+const DATA: &[u8] = include_bytes!("../../golden/formats/sparkplug_ndata.bin");
+const TEMPLATE: &str = "spBv1.0/{group}/{message}/{edge_node}/{device}";
+
+pub(crate) fn births() -> Result<()> {
+    let broker = Mosquitto::start(&mosquitto::Settings::default())?;
+    let data = scratch_directory("tidemill-data-")?;
+    let tidemill = Builder::new()?
+        .with_broker(broker.address(), "host")
+        .set("ingest.mqtt.group", "")
+        .set("ingest.mqtt.connections", 1)
+        .set("ingest.templates", json!([{"topic": TEMPLATE, "format": "sparkplug"}]))
+        .set("store.embedded.directory", data.path().to_string_lossy().into_owned())
+        .start()?;
+    let wait_subscribed = || {
+        wait::until("a subscription", SOON, || {
+            let subscribed = tidemill.http().metrics()?.sum("tidemill_mqtt_subscribed_total", &[]);
+            Ok((subscribed > 0.5).then_some(()))
+        })
+    };
+    wait_subscribed()?;
+    let commands = Settings::new(broker.address(), "edge-commands", Protocol::V311);
+    let commands = Subscriber::start(commands, "spBv1.0/plant/NCMD/edge", SOON)?;
+    let edge = Publisher::start(Settings::new(broker.address(), "edge", Protocol::V311))?;
+    edge.publish(0, "spBv1.0/plant/NDATA/edge", DATA, SOON)?;
+    let asked = commands.wait_received(1, SOON)?;
+    let rebirth = b"Node Control/Rebirth";
+    ensure!(
+        asked.iter().any(|command| command.payload.windows(rebirth.len()).any(|part| part == rebirth)),
+        "{asked:?}"
+    );
+    let temperatures = || -> Result<Vec<Value>> {
+        let query = [("metric", "temp"), ("device", "edge"), ("start", "2023-01-01T00:00:00Z")];
+        Ok(api::samples(tidemill.http(), &query, "100")?.into_iter().map(|sample| sample.value).collect())
+    };
+    ensure!(temperatures()?.is_empty(), "there was no birth");
+    wait::until("a reject", SOON, || {
+        let kept = tidemill.http().json("/v1/rejects", &[("reason", "no_birth"), ("device", "edge")])?;
+        Ok((api::rows(&kept, "rejects")?.len() == 1).then_some(()))
+    })?;
+    edge.publish(1, "spBv1.0/plant/NBIRTH/edge", BIRTH, SOON)?;
+    wait::until("the birth", SOON, || Ok((temperatures()? == [json!(21.5)]).then_some(())))?;
+    tidemill.kill()?;
+    tidemill.restart()?;
+    wait_subscribed()?;
+    edge.publish(2, "spBv1.0/plant/NDATA/edge", DATA, SOON)?;
+    let expected = [json!(20.5), json!(22.5)];
+    wait::until("data by aliases", SOON, || Ok((temperatures()? == expected).then_some(())))?;
+    ensure!(tidemill.stop(SOON)? == Some(0), "{}", tidemill.log()?);
+    let replay = tidemill.command(&["rejects", "replay", "--reason=no_birth"])?.finish(SOON)?;
+    replay.expect(0, &["1 stored, 0 still refused"])?;
+    tidemill.restart()?;
+    ensure!(temperatures()? == expected, "what was replayed is what came again");
+    Ok(())
+}
