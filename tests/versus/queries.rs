@@ -24,7 +24,7 @@ const HOUR: u64 = 3_600;
 /// A query with its range of time; `$d` stands for a device, `$e` for eight.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) query: &'static str,
     end: u64,
     /// How far back, and from point to point; none for one moment.
@@ -38,8 +38,10 @@ pub(crate) struct Line {
 pub(crate) fn lines(fleet: Fleet) -> Vec<Line> {
     let all = HOUR * u64::from(fleet.hours);
     let half = all.min(12 * HOUR);
-    let line = |name, query, range: Option<(u64, u64)>| Line {
-        name,
+    let (long, longer) = (half / HOUR, all / HOUR);
+    let line = |name: &str, query, range: Option<(u64, u64)>| Line {
+        // Of a fleet that is younger, what there is.
+        name: name.replace("12 h", &format!("{long} h")).replace("24 h", &format!("{longer} h")),
         query,
         end: fleet.end(),
         range: range.map(|(length, step)| (length - step, step)),

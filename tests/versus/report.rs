@@ -23,7 +23,7 @@ pub(crate) struct Report {
 /// The results of one query.
 #[derive(Debug, Serialize)]
 struct Row {
-    name: &'static str,
+    name: String,
     query: &'static str,
     results: BTreeMap<Kind, Outcome>,
 }
@@ -52,7 +52,11 @@ impl Report {
         if let Some(row) = self.rows.iter_mut().find(|row| row.name == line.name) {
             row.results.insert(kind, outcome);
         } else {
-            self.rows.push(Row { name: line.name, query: line.query, results: [(kind, outcome)].into() });
+            self.rows.push(Row {
+                name: line.name.clone(),
+                query: line.query,
+                results: [(kind, outcome)].into(),
+            });
         }
     }
 
