@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidemill_ingest::source::{Closed, Completion, Intake, Publish};
-use tidemill_store::wide::{
-    Datum, Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Rows, Scan, Table, Wide,
-    WriteError, WriteTime,
-};
+use tidemill_store::wide::{Datum, Key, Layer, Row, Rows, Table, Wide, WriteError, WriteTime};
 
 use crate::world::Findings;
 
@@ -94,7 +91,13 @@ impl<W> SabotagedStore<W> {
     }
 }
 
-impl<W: Wide> Wide for SabotagedStore<W> {
+impl<W: Wide> Layer for SabotagedStore<W> {
+    type Inner = W;
+
+    fn inner(&self) -> &W {
+        &self.inner
+    }
+
     async fn put(
         &self,
         table: &'static Table,
@@ -110,41 +113,8 @@ impl<W: Wide> Wide for SabotagedStore<W> {
                     *millis += 1;
                 }
             }
-            self.inner.put(table, partition, &changed, at).await?;
+            self.inner().put(table, partition, &changed, at).await?;
         }
-        self.inner.put(table, partition, rows, at).await
-    }
-
-    async fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> Result<Option<Row>, ReadError> {
-        self.inner.get(table, partition, clustering).await
-    }
-
-    async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
-        self.inner.scan(scan, from).await
-    }
-
-    async fn delete(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        deletion: &Deletion,
-        at: WriteTime,
-    ) -> Result<(), WriteError> {
-        self.inner.delete(table, partition, deletion, at).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        expected: &Expected,
-        row: &Row,
-    ) -> Result<Exchange, WriteError> {
-        self.inner.compare_and_set(table, partition, expected, row).await
+        self.inner().put(table, partition, rows, at).await
     }
 }

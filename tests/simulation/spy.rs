@@ -3,10 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidemill_store::wide::{
-    Datum, Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Rows, Scan, Table, Wide,
-    WriteError, WriteTime,
-};
+use tidemill_store::wide::{Datum, Key, Layer, Row, Rows, Table, Wide, WriteError, WriteTime};
 
 /// What was written under each key of tables whose rows never change.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +50,13 @@ impl<W> Spied<W> {
     }
 }
 
-impl<W: Wide> Wide for Spied<W> {
+impl<W: Wide> Layer for Spied<W> {
+    type Inner = W;
+
+    fn inner(&self) -> &W {
+        &self.inner
+    }
+
     async fn put(
         &self,
         table: &'static Table,
@@ -64,39 +67,6 @@ impl<W: Wide> Wide for Spied<W> {
         if !self.written.admits(table, partition, rows) {
             return Ok(());
         }
-        self.inner.put(table, partition, rows, at).await
-    }
-
-    async fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> Result<Option<Row>, ReadError> {
-        self.inner.get(table, partition, clustering).await
-    }
-
-    async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
-        self.inner.scan(scan, from).await
-    }
-
-    async fn delete(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        deletion: &Deletion,
-        at: WriteTime,
-    ) -> Result<(), WriteError> {
-        self.inner.delete(table, partition, deletion, at).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        expected: &Expected,
-        row: &Row,
-    ) -> Result<Exchange, WriteError> {
-        self.inner.compare_and_set(table, partition, expected, row).await
+        self.inner().put(table, partition, rows, at).await
     }
 }

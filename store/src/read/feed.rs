@@ -7,10 +7,7 @@ use super::head::Head;
 use crate::layout::tables::SEGMENTS;
 use crate::layout::{Eras, Place, SegmentRow};
 use crate::model::Shard;
-use crate::wide::{
-    Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide, WriteError,
-    WriteTime,
-};
+use crate::wide::{Key, Layer, Row, Table, Wide, WriteError, WriteTime};
 
 /// Tells one reader. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,7 +52,13 @@ impl<W> Told<W> {
     }
 }
 
-impl<W: Wide> Wide for Told<W> {
+impl<W: Wide> Layer for Told<W> {
+    type Inner = W;
+
+    fn inner(&self) -> &W {
+        &self.inner
+    }
+
     async fn put(
         &self,
         table: &'static Table,
@@ -63,47 +66,10 @@ impl<W: Wide> Wide for Told<W> {
         rows: &[Row],
         at: WriteTime,
     ) -> Result<(), WriteError> {
-        self.inner.put(table, partition, rows, at).await?;
+        self.inner().put(table, partition, rows, at).await?;
         if *table == SEGMENTS {
             self.feed.tell_rows(partition, rows);
         }
         Ok(())
-    }
-
-    fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> impl Future<Output = Result<Option<Row>, ReadError>> + Send {
-        self.inner.get(table, partition, clustering)
-    }
-
-    fn scan(
-        &self,
-        scan: &Scan,
-        from: Option<PageToken>,
-    ) -> impl Future<Output = Result<Page, ReadError>> + Send {
-        self.inner.scan(scan, from)
-    }
-
-    fn delete(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        deletion: &Deletion,
-        at: WriteTime,
-    ) -> impl Future<Output = Result<(), WriteError>> + Send {
-        self.inner.delete(table, partition, deletion, at)
-    }
-
-    fn compare_and_set(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        expected: &Expected,
-        row: &Row,
-    ) -> impl Future<Output = Result<Exchange, WriteError>> + Send {
-        self.inner.compare_and_set(table, partition, expected, row)
     }
 }

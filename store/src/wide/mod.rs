@@ -10,6 +10,7 @@ mod datum;
 mod error;
 mod expiry;
 mod faulty;
+mod layer;
 #[cfg(feature = "lsm")]
 pub mod lsm;
 pub mod memory;
@@ -20,12 +21,12 @@ mod scan;
 mod table;
 
 use std::future::Future;
-use std::sync::Arc;
 
 pub use datum::{Datum, Key, Row};
 pub use error::{Effect, ReadError, WriteError};
 pub use expiry::Expiry;
 pub use faulty::{FaultCounts, FaultRates, Faults, Faulty, WriteFault};
+pub use layer::Layer;
 pub use memory::Memory;
 pub use metered::Metered;
 pub use retrying::{RetryDecision, RetryPolicy, Retrying};
@@ -144,53 +145,4 @@ pub trait Wide: Send + Sync + 'static {
         expected: &Expected,
         row: &Row,
     ) -> impl Future<Output = Result<Exchange, WriteError>> + Send;
-}
-
-impl<W: Wide> Wide for Arc<W> {
-    fn put(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        rows: &[Row],
-        at: WriteTime,
-    ) -> impl Future<Output = Result<(), WriteError>> + Send {
-        W::put(self, table, partition, rows, at)
-    }
-
-    fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> impl Future<Output = Result<Option<Row>, ReadError>> + Send {
-        W::get(self, table, partition, clustering)
-    }
-
-    fn scan(
-        &self,
-        scan: &Scan,
-        from: Option<PageToken>,
-    ) -> impl Future<Output = Result<Page, ReadError>> + Send {
-        W::scan(self, scan, from)
-    }
-
-    fn delete(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        deletion: &Deletion,
-        at: WriteTime,
-    ) -> impl Future<Output = Result<(), WriteError>> + Send {
-        W::delete(self, table, partition, deletion, at)
-    }
-
-    fn compare_and_set(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        expected: &Expected,
-        row: &Row,
-    ) -> impl Future<Output = Result<Exchange, WriteError>> + Send {
-        W::compare_and_set(self, table, partition, expected, row)
-    }
 }

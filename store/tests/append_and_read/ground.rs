@@ -14,8 +14,7 @@ use tidemill_store::model::{Clock, Shard, TimeRange, Timestamp};
 use tidemill_store::read::{Explain, ReadLimits, ReadOptions, Reader};
 use tidemill_store::rollup::Fields;
 use tidemill_store::wide::{
-    Deletion, Exchange, Expected, FaultRates, Key, Order, Page, PageToken, ReadError, Row, Scan, Table, Wide,
-    WriteError, WriteTime,
+    FaultRates, Key, Layer, Order, Page, PageToken, ReadError, Row, Scan, Table, Wide,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -230,7 +229,7 @@ impl<W: Wide> SealsFirst<W> {
             let era = self.eras.at(seconds(time));
             let period = Period::of_seal(era.bucket(seconds(time)), era.bucket_width);
             let partition = SealRow::partition(shard, period);
-            let page = self.inner.scan(&Scan::partition(&SEALS, partition.clone()), None).await?;
+            let page = self.inner().scan(&Scan::partition(&SEALS, partition.clone()), None).await?;
             self.seals.lock().unwrap().insert(partition, page.rows);
         }
         Ok(())
@@ -241,15 +240,11 @@ impl<W: Wide> SealsFirst<W> {
     }
 }
 
-impl<W: Wide> Wide for SealsFirst<W> {
-    async fn put(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        rows: &[Row],
-        at: WriteTime,
-    ) -> Result<(), WriteError> {
-        self.inner.put(table, partition, rows, at).await
+impl<W: Wide> Layer for SealsFirst<W> {
+    type Inner = W;
+
+    fn inner(&self) -> &W {
+        &self.inner
     }
 
     async fn get(
@@ -260,7 +255,7 @@ impl<W: Wide> Wide for SealsFirst<W> {
     ) -> Result<Option<Row>, ReadError> {
         match self.remembered(partition).filter(|_| *table == SEALS) {
             Some(rows) => Ok(rows.into_iter().find(|row| row.clustering == *clustering)),
-            None => self.inner.get(table, partition, clustering).await,
+            None => self.inner().get(table, partition, clustering).await,
         }
     }
 
@@ -278,28 +273,8 @@ impl<W: Wide> Wide for SealsFirst<W> {
                 let rows = rows.into_iter().filter(|row| scan.bounds.contains(&row.clustering)).collect();
                 Ok(Page { rows, next: None })
             }
-            None => self.inner.scan(scan, from).await,
+            None => self.inner().scan(scan, from).await,
         }
-    }
-
-    async fn delete(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        deletion: &Deletion,
-        at: WriteTime,
-    ) -> Result<(), WriteError> {
-        self.inner.delete(table, partition, deletion, at).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        expected: &Expected,
-        row: &Row,
-    ) -> Result<Exchange, WriteError> {
-        self.inner.compare_and_set(table, partition, expected, row).await
     }
 }
 

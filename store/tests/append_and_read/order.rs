@@ -7,10 +7,7 @@ use std::sync::{Arc, Mutex};
 use tidemill_store::layout::tables::{CATALOG, MARKS, SEGMENTS};
 use tidemill_store::layout::{Eras, MarkRow, MarkState, SegmentRow};
 use tidemill_store::model::{Seq, Timestamp};
-use tidemill_store::wide::{
-    Datum, Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide, WriteError,
-    WriteTime,
-};
+use tidemill_store::wide::{Datum, Key, Layer, Row, Table, Wide, WriteError, WriteTime};
 
 /// One row that took effect.
 #[derive(Debug, Clone)]
@@ -38,7 +35,13 @@ impl<W> Spy<W> {
     }
 }
 
-impl<W: Wide> Wide for Spy<W> {
+impl<W: Wide> Layer for Spy<W> {
+    type Inner = W;
+
+    fn inner(&self) -> &W {
+        &self.inner
+    }
+
     async fn put(
         &self,
         table: &'static Table,
@@ -46,43 +49,10 @@ impl<W: Wide> Wide for Spy<W> {
         rows: &[Row],
         at: WriteTime,
     ) -> Result<(), WriteError> {
-        self.inner.put(table, partition, rows, at).await?;
+        self.inner().put(table, partition, rows, at).await?;
         let effect = |row: &Row| Effect { table, partition: partition.clone(), row: row.clone(), at };
         self.effects.lock().unwrap().extend(rows.iter().map(effect));
         Ok(())
-    }
-
-    async fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> Result<Option<Row>, ReadError> {
-        self.inner.get(table, partition, clustering).await
-    }
-
-    async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
-        self.inner.scan(scan, from).await
-    }
-
-    async fn delete(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        deletion: &Deletion,
-        at: WriteTime,
-    ) -> Result<(), WriteError> {
-        self.inner.delete(table, partition, deletion, at).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        expected: &Expected,
-        row: &Row,
-    ) -> Result<Exchange, WriteError> {
-        self.inner.compare_and_set(table, partition, expected, row).await
     }
 }
 

@@ -8,7 +8,7 @@ use tidemill_store::layout::tables::{FRAMES, REJECTS, SEALS, SEGMENTS};
 use tidemill_store::layout::{
     FrameRow, MarkState, Period, RejectRow, Resolution, RetentionTimes, SegmentRow,
 };
-use tidemill_store::mill::{Difference, GrindOutcome, MillFailure, MillOptions};
+use tidemill_store::mill::{Difference, GrindOutcome, Mill, MillFailure, MillOptions};
 use tidemill_store::model::{SealVersion, Seq, TimeRange, Value, WriterId};
 use tidemill_store::wide::{Datum, Deletion, Faults, Faulty, Key, Memory, Scan, Wide, WriteFault, WriteTime};
 use tokio::sync::watch;
@@ -139,15 +139,15 @@ async fn the_shards_of_a_mill_that_dies_are_ground_by_another_within_a_minute() 
     let mut writer = Writer::new(&wide, 1).await;
     writer.send(10, &[("a", X, 1, int(1))]).await;
     let (_stop, stopped) = watch::channel(false);
-    let start = async |name| {
-        let (mill, stopped) =
-            (mill_named(name, &wide, &clock, MillOptions::default()).await, stopped.clone());
+    let mill = async |name| mill_named(name, &wide, &clock, MillOptions::default()).await;
+    let start = |mill: Mill<Memory>| {
+        let stopped = stopped.clone();
         tokio::spawn(async move { mill.run(stopped).await })
     };
-    let first = start("first").await;
+    let first = start(mill("first").await);
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(seal(&*wide, place(0)).await.is_some(), "the first mill does not grind");
-    let second = start("second").await;
+    let second = start(mill("second").await);
     tokio::time::sleep(Duration::from_mins(2)).await;
     first.abort();
     assert!(first.await.is_err_and(|error| error.is_cancelled()), "it ended by itself");

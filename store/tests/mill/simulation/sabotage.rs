@@ -9,8 +9,8 @@ use tidemill_store::layout::tables::{BLOCKS, CATALOG, FRAMES, MARKS, SEALS, SEGM
 use tidemill_store::layout::{MarkRow, MarkState, Place, SealRow, SegmentRow};
 use tidemill_store::model::{CatalogN, Generation, SealVersion, Shard};
 use tidemill_store::wide::{
-    Bounds, Datum, Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide,
-    WriteError, WriteTime,
+    Bounds, Datum, Deletion, Exchange, Expected, Key, Layer, Page, PageToken, ReadError, Row, Scan, Table,
+    Wide, WriteError, WriteTime,
 };
 
 use crate::bench::hour;
@@ -55,7 +55,7 @@ impl<W: Wide> Sabotaged<W> {
     }
 
     async fn current(&self, partition: &Key, row: &Row) -> Result<Option<SealRow>, WriteError> {
-        match self.inner.get(&SEALS, partition, &row.clustering).await {
+        match self.inner().get(&SEALS, partition, &row.clustering).await {
             Ok(row) => Ok(row.map(|row| SealRow::from_row(&row, hour()).unwrap())),
             Err(error) => Err(WriteError::Unavailable {
                 effect: tidemill_store::wide::Effect::NotApplied,
@@ -94,7 +94,7 @@ impl<W: Wide> Sabotaged<W> {
             }
             _ => {}
         }
-        let exchange = self.inner.compare_and_set(&SEALS, partition, &expected, &seal.to_row()).await?;
+        let exchange = self.inner().compare_and_set(&SEALS, partition, &expected, &seal.to_row()).await?;
         if is_new && exchange == Exchange::Applied && self.is(Sabotage::ClearOpenMark) {
             self.clear_marks(partition, &seal).await?;
         }
@@ -110,7 +110,7 @@ impl<W: Wide> Sabotaged<W> {
                 end: std::ops::Bound::Included(Key::from([Datum::Int(writer.get()), end])),
             };
             let (partition, at) = (SegmentRow::partition(place), WriteTime::from_micros(i64::MAX));
-            self.inner.delete(&SEGMENTS, &partition, &Deletion::Range(bounds), at).await?;
+            self.inner().delete(&SEGMENTS, &partition, &Deletion::Range(bounds), at).await?;
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<W: Wide> Sabotaged<W> {
         let seen: Vec<MarkRow> = self.marks.lock().unwrap().values().copied().collect();
         for mark in seen.iter().filter(|mark| mark.bucket == seal.bucket) {
             let deletion = Deletion::Row(mark.to_row().clustering);
-            self.inner.delete(&MARKS, &partition, &deletion, mark.written_at).await?;
+            self.inner().delete(&MARKS, &partition, &deletion, mark.written_at).await?;
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl<W: Wide> Sabotaged<W> {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let waiting = std::mem::take(&mut *waiting.lock().unwrap());
             for (partition, rows, at) in waiting {
-                while inner.put(&CATALOG, &partition, &rows, at).await.is_err() {}
+                while (*inner).put(&CATALOG, &partition, &rows, at).await.is_err() {}
             }
         });
     }
@@ -157,7 +157,13 @@ fn without_attempt(table: &Table, row: &Row) -> Row {
     Row { clustering: Key::new(parts), ..row.clone() }
 }
 
-impl<W: Wide> Wide for Sabotaged<W> {
+impl<W: Wide> Layer for Sabotaged<W> {
+    type Inner = W;
+
+    fn inner(&self) -> &W {
+        &self.inner
+    }
+
     async fn put(
         &self,
         table: &'static Table,
@@ -168,7 +174,7 @@ impl<W: Wide> Wide for Sabotaged<W> {
         match self.sabotage {
             Some(Sabotage::SameGeneration) if table == &BLOCKS || table == &FRAMES => {
                 let rows: Vec<Row> = rows.iter().map(|row| without_attempt(table, row)).collect();
-                self.inner.put(table, partition, &rows, at).await
+                self.inner().put(table, partition, &rows, at).await
             }
             Some(Sabotage::SealWithoutCatalog) if table == &WRITERS => Ok(()),
             Some(Sabotage::CatalogAfterSegment) if table == &CATALOG => {
@@ -177,29 +183,20 @@ impl<W: Wide> Wide for Sabotaged<W> {
             }
             Some(Sabotage::CatalogAfterSegment) if table == &SEGMENTS => {
                 self.flush_late();
-                self.inner.put(table, partition, rows, at).await
+                self.inner().put(table, partition, rows, at).await
             }
             Some(Sabotage::CatalogWithoutMark) if table == &MARKS => {
                 let marks = rows.iter().map(|row| (row, MarkRow::from_row(row, hour()).unwrap()));
                 let new = marks.filter(|(_, mark)| !self.is_repeated(partition, *mark));
                 let new: Vec<Row> = new.map(|(row, _)| row.clone()).collect();
-                self.inner.put(table, partition, &new, at).await
+                self.inner().put(table, partition, &new, at).await
             }
-            _ => self.inner.put(table, partition, rows, at).await,
+            _ => self.inner().put(table, partition, rows, at).await,
         }
     }
 
-    async fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> Result<Option<Row>, ReadError> {
-        self.inner.get(table, partition, clustering).await
-    }
-
     async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
-        let page = self.inner.scan(scan, from).await?;
+        let page = self.inner().scan(scan, from).await?;
         if scan.table == &MARKS && self.is(Sabotage::ClearOpenMark) {
             for row in &page.rows {
                 let mark = MarkRow::from_row(row, hour()).unwrap();
@@ -218,7 +215,7 @@ impl<W: Wide> Wide for Sabotaged<W> {
     ) -> Result<(), WriteError> {
         let is_mark = table == &MARKS && self.is(Sabotage::DeleteNewerMark);
         let at = if is_mark { WriteTime::from_micros(i64::MAX) } else { at };
-        self.inner.delete(table, partition, deletion, at).await
+        self.inner().delete(table, partition, deletion, at).await
     }
 
     async fn compare_and_set(
@@ -231,6 +228,6 @@ impl<W: Wide> Wide for Sabotaged<W> {
         if table == &SEALS && self.sabotage.is_some() {
             return self.swap_seal(partition, expected, row).await;
         }
-        self.inner.compare_and_set(table, partition, expected, row).await
+        self.inner().compare_and_set(table, partition, expected, row).await
     }
 }

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tidemill_store::layout::tables::SEALS;
 use tidemill_store::wide::{
-    Deletion, Exchange, Expected, Key, Memory, Page, PageToken, ReadError, Row, Scan, Table, Wide,
-    WriteError, WriteTime,
+    Deletion, Exchange, Expected, Key, Layer, Memory, Row, Table, Wide as _, WriteError, WriteTime,
 };
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -38,7 +37,13 @@ impl Spy {
     }
 }
 
-impl Wide for Spy {
+impl Layer for Spy {
+    type Inner = Memory;
+
+    fn inner(&self) -> &Memory {
+        &self.inner
+    }
+
     async fn put(
         &self,
         table: &'static Table,
@@ -47,20 +52,7 @@ impl Wide for Spy {
         at: WriteTime,
     ) -> Result<(), WriteError> {
         self.note(&format!("{} {partition:?} {rows:?} {at:?}", table.name));
-        self.inner.put(table, partition, rows, at).await
-    }
-
-    async fn get(
-        &self,
-        table: &'static Table,
-        partition: &Key,
-        clustering: &Key,
-    ) -> Result<Option<Row>, ReadError> {
-        self.inner.get(table, partition, clustering).await
-    }
-
-    async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
-        self.inner.scan(scan, from).await
+        self.inner().put(table, partition, rows, at).await
     }
 
     async fn delete(
@@ -71,7 +63,7 @@ impl Wide for Spy {
         at: WriteTime,
     ) -> Result<(), WriteError> {
         self.note(&format!("delete {} {partition:?} {deletion:?} {at:?}", table.name));
-        self.inner.delete(table, partition, deletion, at).await
+        self.inner().delete(table, partition, deletion, at).await
     }
 
     async fn compare_and_set(
@@ -81,7 +73,7 @@ impl Wide for Spy {
         expected: &Expected,
         row: &Row,
     ) -> Result<Exchange, WriteError> {
-        let exchange = self.inner.compare_and_set(table, partition, expected, row).await?;
+        let exchange = self.inner().compare_and_set(table, partition, expected, row).await?;
         self.note(&format!("{} {partition:?} {expected:?} {row:?} {exchange:?}", table.name));
         if table == &SEALS && exchange == Exchange::Applied {
             self.seen.lock().unwrap().seals += 1;
