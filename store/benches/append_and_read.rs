@@ -213,7 +213,9 @@ async fn ground<W: Wide>(wide: Arc<W>) {
     let width = BucketWidth::new(Duration::from_hours(24)).unwrap();
     let eras = Arc::new(install_eras(&*wide, ShardCount::new(SHARDS).unwrap(), width).await.unwrap());
     fill(&wide, &eras).await;
-    let unground = Arc::new(Reader::new(Arc::clone(&wide), ReadLimits::default()));
+    // A day of all devices from segments is more than one query is allowed.
+    let limits = ReadLimits { samples_max: 20_000_000, bytes_max: 1 << 30, ..ReadLimits::default() };
+    let unground = Arc::new(Reader::new(Arc::clone(&wide), limits));
     ask(&unground, "segments").await;
     let metrics = MillMetrics::register(&prometheus::Registry::new()).unwrap();
     let options = MillOptions { cpu_share: 1.0, ..MillOptions::default() };
@@ -234,7 +236,7 @@ async fn ground<W: Wide>(wide: Arc<W>) {
         before / samples,
         after / samples
     );
-    ask(&Reader::new(wide, ReadLimits::default()), "ground").await;
+    ask(&Reader::new(wide, limits), "ground").await;
 }
 
 fn number(count: u64) -> f64 {
