@@ -11,6 +11,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use axum::body::Body;
@@ -18,7 +19,7 @@ use common::{Api, Mode, NOW, SECOND, source};
 use hyper::Request;
 use serde_json::{Value as Json, json};
 use tidemill_analytics::api::{ApiLimits, Check, RowLimit, operator_router};
-use tidemill_store::model::Value;
+use tidemill_store::model::{Source, Value};
 use tower::ServiceExt;
 
 /// Two devices: `a` with a temperature each 10 s of the last 5 minutes and one word, `b` with an integer a minute.
@@ -413,6 +414,18 @@ async fn a_process_without_queries_still_shows_how_it_is() {
         let response = operator_router(api.state.clone()).oneshot(request).await.unwrap();
         assert_eq!(response.status(), status, "{path}");
     }
+}
+
+#[tokio::test]
+async fn devices_say_how_far_their_clocks_are_off_where_that_is_known() {
+    let api = Api::new();
+    sensors(&api);
+    let skew = |source: &Source| (source.device().as_str() == "a").then_some(-0.25);
+    api.state.tell_skews(Arc::new(skew));
+    let answer = api.get("/v1/devices").await;
+    let devices = rows(&answer, "devices");
+    assert_eq!(devices[0]["skew_seconds"], -0.25);
+    assert_eq!(devices[1].get("skew_seconds"), None, "{answer}");
 }
 
 #[tokio::test]

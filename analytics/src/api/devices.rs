@@ -45,10 +45,17 @@ async fn devices<Q: Query>(
 ) -> Result<Bytes, Problem> {
     let entries = state.0.reader.sources(&selector).await?;
     let bytes_max = state.0.limits.response_bytes_max;
-    compute(entries.len(), move || render(&entries, limit, &page, bytes_max)).await
+    let skews = state.0.skews.get().cloned();
+    let skew = move |source: &Source| skews.as_ref().and_then(|skews| skews(source));
+    compute(entries.len(), move || render(&entries, limit, &page, (bytes_max, skew))).await
 }
 
-fn render(entries: &[Arc<SourceEntry>], limit: usize, page: &Page, bytes_max: usize) -> Bytes {
+fn render(
+    entries: &[Arc<SourceEntry>],
+    limit: usize,
+    page: &Page,
+    (bytes_max, skew): (usize, impl Fn(&Source) -> Option<f64>),
+) -> Bytes {
     let same = |a: &Arc<SourceEntry>, b: &Arc<SourceEntry>| place(&a.source) == place(&b.source);
     let mut rows = Rows::new("devices", bytes_max);
     let (mut last, mut more) = (None, false);
@@ -57,7 +64,7 @@ fn render(entries: &[Arc<SourceEntry>], limit: usize, page: &Page, bytes_max: us
         if page.after.as_ref().is_some_and(|after| here <= *after) {
             continue;
         }
-        if rows.count() >= limit || rows.push(|out| write_device(out, sources)) == Pushed::Full {
+        if rows.count() >= limit || rows.push(|out| write_device(out, sources, &skew)) == Pushed::Full {
             more = true;
             break;
         }
@@ -72,12 +79,16 @@ fn place(source: &Source) -> Vec<u8> {
     [source.tenant().as_str(), source.device().as_str()].join("\0").into_bytes()
 }
 
-fn write_device(out: &mut Vec<u8>, sources: &[Arc<SourceEntry>]) {
+fn write_device(out: &mut Vec<u8>, sources: &[Arc<SourceEntry>], skew: impl Fn(&Source) -> Option<f64>) {
     let Some(first) = sources.first() else { return };
     out.extend_from_slice(b"{\"tenant\":");
     write_json(out, first.source.tenant().as_str());
     out.extend_from_slice(b",\"device\":");
     write_json(out, first.source.device().as_str());
+    if let Some(seconds) = skew(&first.source) {
+        out.extend_from_slice(b",\"skew_seconds\":");
+        write_json(out, &seconds);
+    }
     out.extend_from_slice(b",\"sources\":[");
     for (n, entry) in sources.iter().enumerate() {
         out.extend_from_slice(if n == 0 { b"{\"tags\":" } else { b",{\"tags\":" });

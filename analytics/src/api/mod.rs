@@ -26,7 +26,7 @@ mod suggest;
 mod windows;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ::prometheus::Registry;
 use axum::Router;
@@ -35,7 +35,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use tidemill_store::model::{Clock, Timestamp};
+use tidemill_store::model::{Clock, Source, Timestamp};
 use tidemill_store::read::{Explain, Explained, Selector, Series};
 
 use self::gate::Gate;
@@ -61,7 +61,11 @@ struct Shared<Q> {
     registry: Registry,
     metrics: Arc<HttpMetrics>,
     readiness: ReadinessProbe,
+    skews: OnceLock<SkewProbe>,
 }
+
+/// How many seconds the last message of the device of a source lay behind its receipt, where this process knows.
+pub type SkewProbe = Arc<dyn Fn(&Source) -> Option<f64> + Send + Sync>;
 
 impl<Q> std::fmt::Debug for Shared<Q> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,7 +92,15 @@ impl<Q> ApiState<Q> {
         let metrics = Arc::new(HttpMetrics::register(registry)?);
         let (gate, registry) = (Gate::new(&limits), registry.clone());
         let started = clock.now();
-        Ok(Self(Arc::new(Shared { reader, clock, started, limits, gate, registry, metrics, readiness })))
+        let skews = OnceLock::new();
+        let shared = Shared { reader, clock, started, limits, gate, registry, metrics, readiness, skews };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// Lists of devices say how far their clocks are off, as `probe` knows. Holds from the first time on.
+    pub fn tell_skews(&self, probe: SkewProbe) {
+        // Told again, the first one stays.
+        let _ = self.0.skews.set(probe);
     }
 
     /// The metrics, which the server counts into as well.

@@ -117,15 +117,19 @@ impl<W: Wide> Service<W> {
         let reader = Arc::new(Reader::with(Arc::clone(&patient), config.reads(), options));
         let mill = Arc::new(new_mill(Arc::clone(&wide), Arc::clone(&eras), config, &registry)?);
         let routes = status::routes(Arc::clone(&mill));
+        let counts = IngestMetrics::default();
         let serve_http =
-            Http::bind((Arc::clone(&reader), patient), routes, config, roles, (&registry, &health)).await?;
+            Http::bind((Arc::clone(&reader), patient), routes, config, roles, (&registry, &health, &counts))
+                .await?;
         let ingest = match (roles.contains(&Role::Ingest), roles.contains(&Role::Query)) {
             (true, true) => {
                 // Queries of this process are told of every segment, so that they need not look for it.
                 let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
-                Some(Ingest::start(told, eras, config, &registry).await?)
+                Some(Ingest::start(told, eras, config, (&registry, counts.clone())).await?)
             }
-            (true, false) => Some(Ingest::start(Arc::clone(&wide), eras, config, &registry).await?),
+            (true, false) => {
+                Some(Ingest::start(Arc::clone(&wide), eras, config, (&registry, counts.clone())).await?)
+            }
             (false, _) => None,
         };
         let mill =
@@ -210,9 +214,11 @@ impl Http {
         more: Router,
         config: &Config,
         roles: &[Role],
-        (registry, health): (&Registry, &Health),
+        (registry, health, counts): (&Registry, &Health, &IngestMetrics),
     ) -> anyhow::Result<impl FnOnce() -> Self> {
         let state = ApiState::new(reader, Arc::new(SystemClock), config.api(), registry, health.probe())?;
+        let counts = counts.clone();
+        state.tell_skews(Arc::new(move |source| counts.device_skew(source)));
         let http = config.http();
         let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
         let address = server.local_addr();
@@ -234,13 +240,12 @@ impl Ingest {
         wide: Arc<W>,
         eras: Arc<Eras>,
         config: &Config,
-        registry: &Registry,
+        (registry, metrics): (&Registry, IngestMetrics),
     ) -> anyhow::Result<Self> {
         ensure!(
             config.listener().is_some() || config.mqtt().is_some(),
             "ingest has no source: set ingest.listener.enabled = true or name ingest.mqtt.brokers"
         );
-        let metrics = IngestMetrics::default();
         metrics.register(registry)?;
         let parts = PipelineParts {
             wide,

@@ -13,8 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemill_store::layout::RejectKind;
+use tidemill_store::model::Source;
 
 use histogram::Histogram;
+
+use crate::skews::{DeviceSkews, SkewCell};
 
 /// Where messages are, or ended: a snapshot in which everything adds up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,6 +111,7 @@ struct Inner {
     queued_messages: AtomicI64,
     queued_bytes: AtomicI64,
     shards: AtomicI64,
+    skews: DeviceSkews,
 }
 
 /// Counts of Sparkplug messages.
@@ -177,6 +181,7 @@ impl Default for IngestMetrics {
             queued_messages: AtomicI64::new(0),
             queued_bytes: AtomicI64::new(0),
             shards: AtomicI64::new(0),
+            skews: DeviceSkews::default(),
         }))
     }
 }
@@ -244,6 +249,17 @@ impl IngestMetrics {
         counts.noted.historical += noted.historical;
         counts.noted.passed_over += noted.passed_over;
         counts.rebirths_asked += u64::from(is_rebirth_asked);
+    }
+
+    /// How many seconds the newest time in the last message of the device of `source` lay before its receipt: below zero
+    /// where its clock is ahead. Known of devices that sent to this process, as long as there are not too many.
+    pub fn device_skew(&self, source: &Source) -> Option<f64> {
+        self.0.skews.seconds(source)
+    }
+
+    /// Where the skew of the device of `source` is noted.
+    pub(crate) fn skew_cell(&self, source: &Source) -> SkewCell {
+        self.0.skews.cell(source)
     }
 
     pub(crate) fn planned(&self, messages: usize, samples: usize) {

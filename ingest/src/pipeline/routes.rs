@@ -6,6 +6,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use tidemill_store::model::{Metric, Source, TagKey, TagValue, Tags};
 
+use crate::metrics::IngestMetrics;
+use crate::skews::SkewCell;
 use crate::sparkplug::SparkplugTopic;
 use crate::topic::{Captured, TopicError, TopicTemplates};
 
@@ -13,6 +15,7 @@ use crate::topic::{Captured, TopicError, TopicTemplates};
 #[derive(Debug)]
 pub(super) struct Routes {
     templates: Arc<TopicTemplates>,
+    metrics: IngestMetrics,
     topics: HashMap<Box<[u8]>, usize>,
     entries: Vec<Entry>,
     known: usize,
@@ -29,6 +32,7 @@ struct Entry {
     topic: Box<[u8]>,
     template: usize,
     source: Arc<Source>,
+    skew: SkewCell,
     metric: Option<Metric>,
     sparkplug: Option<SparkplugTopic>,
     /// By the tags that messages carry, as [`crate::decode::MessagePoint::tags`] gives them.
@@ -36,8 +40,8 @@ struct Entry {
 }
 
 impl Routes {
-    pub(super) fn new(templates: Arc<TopicTemplates>, known_max: usize) -> Self {
-        Self { templates, topics: HashMap::new(), entries: Vec::new(), known: 0, known_max, last: 0 }
+    pub(super) fn new(templates: Arc<TopicTemplates>, metrics: IngestMetrics, known_max: usize) -> Self {
+        Self { templates, metrics, topics: HashMap::new(), entries: Vec::new(), known: 0, known_max, last: 0 }
     }
 
     /// Makes room: routes given before mean nothing after.
@@ -62,9 +66,9 @@ impl Routes {
 
     fn add(&mut self, topic: &[u8]) -> Result<usize, TopicError> {
         let Captured { template, source, metric, sparkplug } = self.templates.capture(topic)?;
-        let (index, source) = (self.entries.len(), Arc::new(source));
-        let entry =
-            Entry { topic: topic.into(), template, source, metric, sparkplug, tagged: HashMap::new() };
+        let (index, skew) = (self.entries.len(), self.metrics.skew_cell(&source));
+        let (topic_text, source, tagged) = (topic.into(), Arc::new(source), HashMap::new());
+        let entry = Entry { topic: topic_text, template, source, skew, metric, sparkplug, tagged };
         self.entries.push(entry);
         self.topics.insert(topic.into(), index);
         self.known += 1;
@@ -76,6 +80,13 @@ impl Routes {
         let entry = self.entries.get(route.0);
         assert!(entry.is_some(), "a route was used after its topics were forgotten");
         entry.map_or((0, None), |entry| (entry.template, entry.metric.as_ref().map(Metric::as_str)))
+    }
+
+    /// Notes how far the times of the device of `route` are off.
+    pub(super) fn note_skew(&self, route: Route, seconds: f64) {
+        if let Some(entry) = self.entries.get(route.0) {
+            entry.skew.note(seconds);
+        }
     }
 
     /// What the topic of `route` says of Sparkplug B, if it does.
@@ -117,7 +128,8 @@ mod tests {
     use super::*;
 
     fn routes(known_max: usize) -> Routes {
-        Routes::new(Arc::new(TopicTemplates::new(["{site}/{device}"]).unwrap()), known_max)
+        let templates = TopicTemplates::new(["{site}/{device}"]).unwrap();
+        Routes::new(Arc::new(templates), IngestMetrics::default(), known_max)
     }
 
     #[test]

@@ -61,7 +61,8 @@ pub(super) struct Tasks {
 impl Shared {
     pub(super) fn sorter(&self) -> Sorter {
         let (templates, eras) = (Arc::clone(&self.templates), Arc::clone(&self.eras));
-        Sorter::new(&self.config, templates, eras, (Arc::clone(&self.names), Arc::clone(&self.sessions)))
+        let (names, sessions) = (Arc::clone(&self.names), Arc::clone(&self.sessions));
+        Sorter::new(&self.config, templates, eras, (names, sessions, self.metrics.clone()))
     }
 
     /// Does what a message of a Sparkplug node asks for besides its samples.

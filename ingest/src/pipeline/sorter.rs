@@ -20,7 +20,7 @@ use crate::config::IngestConfig;
 use crate::decode::sparkplug::{Kind, Session};
 use crate::decode::{DecodeError, Decoder, Fault, Message, NamePool, Payload};
 use crate::ledger::Share;
-use crate::metrics::SparkplugNoted;
+use crate::metrics::{IngestMetrics, SparkplugNoted};
 use crate::policy::{OutOfWindow, TimeBasis, TimeWindow};
 use crate::rejects::Reject;
 use crate::source::{Command, Publish};
@@ -87,7 +87,7 @@ impl Sorter {
         config: &IngestConfig,
         templates: Arc<TopicTemplates>,
         watch: Arc<EraWatch>,
-        (pool, sessions): (Arc<NamePool>, Arc<Sessions>),
+        (pool, sessions, metrics): (Arc<NamePool>, Arc<Sessions>, IngestMetrics),
     ) -> Self {
         Self {
             eras: watch.current().eras,
@@ -96,7 +96,7 @@ impl Sorter {
             windows: Vec::new(),
             metrics_max: config.memory.metrics_max,
             metrics_per_message_max: config.decode.metrics_max,
-            routes: Routes::new(templates, config.memory.topics_max),
+            routes: Routes::new(templates, metrics, config.memory.topics_max),
             decoder: Decoder::new(config.decode).sharing(pool),
             message: Message::default(),
             sources: Vec::new(),
@@ -161,7 +161,11 @@ impl Sorter {
             return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
         };
         let samples = message.samples();
-        skews.extend(message.points().filter_map(|point| point.time).max().map(|newest| window.skew(newest)));
+        if let Some(newest) = message.points().filter_map(|point| point.time).max() {
+            let skew = window.skew(newest);
+            skews.push(skew);
+            routes.note_skew(route, skew);
+        }
         sources.clear();
         for point in message.points() {
             match point.time {

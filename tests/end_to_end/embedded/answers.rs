@@ -135,6 +135,8 @@ pub(crate) fn lists() -> Result<()> {
     let devices = names("/v1/devices", "devices", "device", &[])?;
     let expected: Vec<Value> = (0..8).map(|number| json!(PLAN.device(number))).collect();
     ensure!(devices == expected, "{devices:?}");
+    let skews = names("/v1/devices", "devices", "skew_seconds", &[])?;
+    ensure!(skews.len() == 8 && skews.iter().all(|skew| skew.as_f64() > Some(1e6)), "{skews:?}");
     let mut metrics = names("/v1/metrics", "metrics", "metric", &[("device", "device-5")])?;
     metrics.sort_by_key(Value::to_string);
     let mut expected = METRICS.map(Value::from);
