@@ -22,6 +22,7 @@ use crate::http::Http;
 use crate::ports::Port;
 use crate::process::{Process, scratch_directory};
 use crate::slot::Slot;
+use crate::wait;
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
@@ -178,6 +179,19 @@ impl Tidemill {
     pub fn command(&self, arguments: &[&str]) -> Result<Subcommand> {
         let configuration = self.file("tidemill.toml").to_string_lossy().into_owned();
         Subcommand::start(&[arguments, &["--config", &configuration]].concat())
+    }
+
+    /// Grinds everything by hand while the program is stopped: again and again, since the mill leaves alone what came in
+    /// a moment ago, until `status` says that nothing waits.
+    pub fn grind_all(&self, within: Duration) -> Result<()> {
+        wait::until("everything to be ground", within, || {
+            self.command(&["grind", "--all"])?.finish(within)?.expect(0, &["ground"])?;
+            let status = self.command(&["status"])?.finish(within)?;
+            status.expect(0, &["unground"])?;
+            let all = status.output.lines().find_map(|line| line.trim_start().strip_prefix("all "));
+            let mut waiting = all.with_context(|| status.output.clone())?.split_whitespace().take(3);
+            Ok(waiting.all(|count| count == "0").then_some(()))
+        })
     }
 
     /// Whether `/readyz` answers 200 now.

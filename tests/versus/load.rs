@@ -92,7 +92,7 @@ fn load_tidemill(store: Store<'_>, fleet: Fleet) -> Result<()> {
     let code = tidemill.stop(PATIENCE)?;
     ensure!(code == Some(0), "exit code {code:?}: {}", tidemill.log()?);
     eprintln!("versus: grinding");
-    tidemill.command(&["grind", "--all"])?.finish(PATIENCE)?.expect(0, &["ground"])
+    tidemill.grind_all(PATIENCE)
 }
 
 /// A JSON array of points of a device.

@@ -52,8 +52,36 @@ impl Grammar {
         Self { random: Random::of(seed) }
     }
 
-    /// The next question.
+    /// The next question; one in four lies on the windows of rollups.
     pub(crate) fn question(&mut self) -> Question {
+        if self.chance(25) { self.on_windows() } else { self.anywhere() }
+    }
+
+    /// A function over whole minutes or hours at such moments, by itself or aggregated.
+    fn on_windows(&mut self) -> Question {
+        let step = 1_000 * self.one(&[60, 600, 3_600, 3_600, 7_200]);
+        let range = self.one(&["10m", "1h", "1h", "2h", "90m"]);
+        let offset = self.one(&["", "", "", " offset 1h", " offset -10m"]);
+        let call = if self.chance(30) {
+            let function = self.one(&["rate", "increase", "resets", "changes", "delta"]);
+            format!("{function}({}[{range}]{offset})", self.selector(&COUNTERS))
+        } else {
+            let which = ["avg", "min", "max", "sum", "count", "last", "stddev", "stdvar", "present"];
+            format!("{}_over_time({}[{range}]{offset})", self.one(&which), self.selector(&GAUGES))
+        };
+        let expression = match self.random.below(4) {
+            0 => format!("{}{} ({call})", self.one(&["sum", "avg", "max", "count"]), self.grouping()),
+            1 => format!("{call} * 2 + 1"),
+            _ => call,
+        };
+        let start = START_MS + step * self.random.below(LENGTH_MS / step);
+        Question {
+            expression,
+            times: Times::Range { start, end: start + step * self.random.below(30), step },
+        }
+    }
+
+    fn anywhere(&mut self) -> Question {
         let expression = match self.random.below(12) {
             0 => self.scalar(),
             _ => self.vector(3),

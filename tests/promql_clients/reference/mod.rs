@@ -61,7 +61,7 @@ pub(crate) fn compare() -> Result<()> {
     ensure_same("raw, against Prometheus", &questions, &raw, (&expected, TOLERANCE, known::reason))?;
 
     ensure!(tidemill.stop(SOON)? == Some(0), "exit code: {}", tidemill.log()?);
-    tidemill.command(&["grind", "--all"])?.finish(GRIND_WITHIN)?.expect(0, &["ground"])?;
+    tidemill.grind_all(GRIND_WITHIN)?;
     tidemill.restart()?;
     let ground = ask_all(tidemill.http(), &questions)?;
     ensure_same("ground, against Prometheus", &questions, &ground, (&expected, TOLERANCE, known::reason))?;
@@ -80,6 +80,7 @@ fn builder(directory: &str) -> Result<Builder> {
         .set("store.first_era.bucket_width", "3h")
         // Windows of a minute, too, though they hold few samples.
         .set("mill.window_samples_min", 2)
+        .set("mill.settle", "1s")
         .roles("ingest,query"))
 }
 
@@ -101,16 +102,22 @@ fn ask_all(http: &Http, questions: &[Question]) -> Result<Vec<Answer>> {
 }
 
 fn ask(http: &Http, question: &Question) -> Result<Answer> {
+    Answer::of(&post(http, question)?).with_context(|| format!("{question:?}"))
+}
+
+/// The body of the answer to a question.
+fn post(http: &Http, question: &Question) -> Result<String> {
     let seconds = |millis: u64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
     let query = ("query", question.expression.as_str());
     let answer = match question.times {
         Times::Instant(time) => http.form("/api/v1/query", &[query, ("time", &seconds(time))]),
         Times::Range { start, end, step } => {
             let [start, end, step] = [start, end, step].map(seconds);
-            http.form("/api/v1/query_range", &[query, ("start", &start), ("end", &end), ("step", &step)])
+            let times = [query, ("start", &start), ("end", &end), ("step", &step)];
+            http.form("/api/v1/query_range", &times)
         }
     }?;
-    Answer::of(&answer.body).with_context(|| format!("{question:?}"))
+    Ok(answer.body)
 }
 
 /// An error that shows the first differences beyond the tolerance; those that `excused` has a reason for are counted.
