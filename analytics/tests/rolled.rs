@@ -266,7 +266,7 @@ impl World {
         let query = encoded(question);
         let random = &mut self.random;
         let start = START / SECOND + random.pick(&[0, 600, 3_600, 1_777]);
-        if random.one_in(3) || !question.contains('[') {
+        if random.one_in(3) || (!question.contains('[') && random.one_in(2)) {
             let time = random.pick(&[NOW / SECOND, start + 1_800, START / SECOND + 6_000]);
             return format!("query?query={query}&time={time}&stats=all");
         }

@@ -209,7 +209,12 @@ impl<'a, Q: Query> StoreSource<'a, Q> {
         let wanted: HashSet<(SourceId, Metric)> =
             later.iter().map(|latest| (latest.source.id(), latest.metric.clone())).collect();
         let before = Selector { devices, ..selector.clone() };
-        let Explained { answer, explain: more } = reader.runs(&before, range).await?;
+        let Explained { answer, explain: more } = match reader.runs(&before, range).await {
+            Err(QueryError::TooLarge { halves_may_do: true, .. }) => {
+                return self.samples(selector, demand).await;
+            }
+            read => read?,
+        };
         let is_wanted = |series: &SeriesRun| wanted.contains(&(series.source.id(), series.metric.clone()));
         columns.extend(answer.into_iter().filter(is_wanted).collect())?;
         let mut explained = explain;
