@@ -118,6 +118,7 @@ async fn run(case: Case) -> f64 {
         clock: Arc::new(Fixed),
         metrics: IngestMetrics::default(),
         append_metrics: AppendMetrics::register(&prometheus::Registry::new()).unwrap(),
+        spool: None,
     };
     let metrics = parts.metrics.clone();
     let pipeline = Pipeline::start(parts, IngestConfig::with_defaults().unwrap()).unwrap();

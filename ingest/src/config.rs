@@ -34,6 +34,8 @@ pub struct MemoryLimits {
     /// Most bytes of messages (topic, payload and [`MemoryLimits::MESSAGE_OVERHEAD`] each) that are taken and not
     /// yet settled. Decoded, a message takes a few times its size.
     pub in_flight_bytes_max: usize,
+    /// Most bytes of a payload that is looked into; larger ones are kept as rejects.
+    pub payload_bytes_max: usize,
     /// Most topics whose sources a connection keeps at hand.
     pub topics_max: usize,
     /// Most metric names that a connection keeps at hand.
@@ -43,6 +45,8 @@ pub struct MemoryLimits {
 impl MemoryLimits {
     /// A few hundred thousand small messages: seconds of a fast fleet, and no burden to a small machine.
     pub const IN_FLIGHT_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+    /// As large as the packets that sources take.
+    pub const PAYLOAD_BYTES_DEFAULT: usize = 1024 * 1024;
     /// Below this a single large packet would take everything.
     pub const IN_FLIGHT_BYTES_MIN: usize = 1024 * 1024;
     /// What a message costs beyond its bytes.
@@ -57,6 +61,7 @@ impl Default for MemoryLimits {
     fn default() -> Self {
         Self {
             in_flight_bytes_max: Self::IN_FLIGHT_BYTES_DEFAULT,
+            payload_bytes_max: Self::PAYLOAD_BYTES_DEFAULT,
             topics_max: Self::TOPICS_DEFAULT,
             metrics_max: Self::METRICS_DEFAULT,
         }

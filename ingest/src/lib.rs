@@ -16,4 +16,5 @@ pub mod rejects;
 mod skews;
 pub mod source;
 pub mod sparkplug;
+pub mod spool;
 pub mod topic;

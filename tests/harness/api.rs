@@ -80,8 +80,16 @@ pub struct Accounting {
     pub dead_lettered: f64,
     /// Dropped for want of room, QoS 0 only.
     pub shed: f64,
+    /// Left in the spool by an earlier process.
+    pub recovered: f64,
+    /// In the spool.
+    pub spooled: f64,
+    /// In records of the spool that cannot be read any more.
+    pub set_aside: f64,
     /// None of these yet.
     pub in_flight: f64,
+    /// Times that the process found its own numbers wrong.
+    pub violations: f64,
 }
 
 impl Accounting {
@@ -95,16 +103,23 @@ impl Accounting {
             quarantined: sum("quarantined_total"),
             dead_lettered: sum("dead_lettered_total"),
             shed: sum("shed_total"),
+            recovered: sum("recovered_total"),
+            spooled: sum("spooled"),
+            set_aside: sum("set_aside_total"),
             in_flight: sum("in_flight"),
+            violations: metrics.sum("tidemill_accounting_violations_total", &[]),
         }
     }
 
     /// Scrapes a server; an error unless nothing vanished (I2).
     pub fn scrape(http: &Http) -> Result<Self> {
         let this = Self::of(&http.metrics()?);
-        let ended = this.stored + this.duplicate + this.quarantined + this.dead_lettered + this.shed;
+        let kept = this.stored + this.duplicate + this.quarantined + this.dead_lettered + this.spooled;
+        let ended = kept + this.shed + this.set_aside;
         // Counts far below 2^53 are exact in a double.
-        ensure!((this.received - ended - this.in_flight).abs() < 0.5, "messages vanished: {this:?}");
+        let came = this.received + this.recovered;
+        ensure!((came - ended - this.in_flight).abs() < 0.5, "messages vanished: {this:?}");
+        ensure!(this.violations < 0.5, "the process found its own accounting wrong: {this:?}");
         Ok(this)
     }
 }

@@ -21,6 +21,11 @@ pub fn seed() -> Option<u64> {
     variable("TIDEMILL_SEED")?.parse().ok()
 }
 
+/// Whether the fault matrix runs at its full length: `TIDEMILL_FAULTS=full`.
+pub fn all_faults() -> bool {
+    variable("TIDEMILL_FAULTS").is_some_and(|value| value == "full")
+}
+
 /// Whether the directories of finished processes stay for a look: `TIDEMILL_KEEP=1`.
 pub fn keep_directories() -> bool {
     variable("TIDEMILL_KEEP").is_some_and(|value| value == "1")

@@ -111,18 +111,28 @@ impl Feed {
         self.shared.publisher.wait_settled(within)
     }
 
+    /// How many acknowledgements came out of the order of sending.
+    pub fn acknowledged_out_of_order(&self) -> u64 {
+        self.shared.publisher.acknowledged_out_of_order()
+    }
+
     /// Reads everything back; an error unless all that was acknowledged is there and everything that
     /// is there was issued, once.
     pub fn verify(&self, http: &Http) -> Result<Verdict> {
+        let verdict = self.verdict(http)?;
+        verdict.ensure_clean()?;
+        Ok(verdict)
+    }
+
+    /// Reads everything back and says what is wrong with it.
+    pub fn verdict(&self, http: &Http) -> Result<Verdict> {
         let acknowledged = self.acknowledged();
         let read = api::plan_samples(http, &self.plan)?;
         let mut checker = Checker::new(self.plan, self.issued_numbers(), acknowledged);
         for sample in read {
             checker.see(sample);
         }
-        let verdict = checker.verdict();
-        verdict.ensure_clean()?;
-        Ok(verdict)
+        Ok(checker.verdict())
     }
 }
 

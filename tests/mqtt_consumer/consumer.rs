@@ -219,3 +219,18 @@ pub(crate) fn publish_qos_0(address: SocketAddr, count: u32, bytes: usize) -> Re
         Ok(())
     })
 }
+
+/// Publishes one message at QoS 1, and waits until the broker has it.
+pub(crate) fn publish_one(address: SocketAddr, payload: Vec<u8>, retain: bool) -> Result<()> {
+    use rumqttc::v5::Event;
+    use rumqttc::v5::mqttbytes::v5::Packet;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut options = MqttOptions::new("one", address.ip().to_string(), address.port());
+        options.set_max_packet_size(Some(16 << 20));
+        let (client, mut events) = AsyncClient::new(options, 4);
+        client.try_publish("devices/d0/telemetry", QoS::AtLeastOnce, retain, payload)?;
+        while !matches!(events.poll().await?, Event::Incoming(Packet::PubAck(_))) {}
+        Ok(())
+    })
+}

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tidemill_ingest::source::mqtt::{Login, MqttConfig, MqttReport, Tls, Version};
+use tidemill_ingest::source::mqtt::{Login, MqttConfig, MqttReport, Retained, Tls, Version};
 use tidemill_tests::mosquitto::{self, Mosquitto};
 use tidemill_tests::mqtt::{Protocol, Publisher, Settings};
 use tidemill_tests::real::{self, Requirement::Mosquitto as Broker, trial};
@@ -18,7 +18,7 @@ use tidemill_tests::relay::Relay;
 use tidemill_tests::wait;
 
 use certificates::Certificates;
-use consumer::{Consumer, Recorder, config};
+use consumer::{Consumer, Recorder, config, publish_one};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         add("survives_a_broker_that_hangs", broker_pause);
         add("shares_the_messages_between_consumers", sharing);
         add("sheds_qos_0_before_it_stops_listening", sheds);
+        add("leaves_its_group_for_good_where_told_to", leaves);
+        add("counts_retained_messages_and_ignores_them_where_told_to", retained);
+        add("is_not_thrown_by_a_message_above_its_limit", oversize);
         add("shows_its_login", login);
         add("checks_the_certificate_of_its_broker", tls);
     }
@@ -238,6 +241,61 @@ fn sheds(version: Version) -> Result<()> {
     publish(&publisher(&broker)?, 0..5)?;
     recorder.wait_for(&numbers(0..5))?;
     ensure!(consumer.metric("tidemill_mqtt_poll_pauses_total", "") < 1.0, "QoS 0 never stops the listening");
+    Ok(())
+}
+
+/// What comes after one of two has left goes to the other, all of it, and what it had was settled before.
+fn leaves(version: Version) -> Result<()> {
+    let broker = broker()?;
+    let (staying, leaving) = (Recorder::settling(), Recorder::settling());
+    let other = MqttConfig {
+        client_id_prefix: "leaver".to_owned(),
+        leave_on_stop: true,
+        ..config(broker.address(), version)
+    };
+    let stays = Consumer::start(config(broker.address(), version), &staying)?;
+    stays.wait_connected(2)?;
+    let leaver = Consumer::start(other, &leaving)?;
+    leaver.wait_connected(2)?;
+    let publisher = publisher(&broker)?;
+    publish(&publisher, 0..500)?;
+    ensure!(leaver.stop()? == MqttReport::default(), "all that it had was acknowledged");
+    publish(&publisher, 500..1_000)?;
+    staying.wait_for(&numbers(500..1_000))?;
+    let all = &staying.numbers() | &leaving.numbers();
+    ensure!(all == numbers(0..1_000), "{} of 1000 came", all.len());
+    Ok(())
+}
+
+fn retained(version: Version) -> Result<()> {
+    for (rule, expected) in [(Retained::Take, 2), (Retained::Ignore, 1)] {
+        let broker = broker()?;
+        publish_one(broker.address(), b"0".to_vec(), true)?;
+        let recorder = Recorder::settling();
+        // Brokers give retained messages to plain subscriptions only.
+        let plain = MqttConfig { share_group: None, retained: rule, ..single(broker.address(), version) };
+        let consumer = Consumer::start(plain, &recorder)?;
+        consumer.wait_metric("tidemill_mqtt_retained_messages_total", "", 1.0)?;
+        publish(&publisher(&broker)?, 1..2)?;
+        recorder.wait_for(&numbers(1..2))?;
+        ensure!(recorder.received() == expected, "{} came, {rule:?}", recorder.received());
+        ensure!(consumer.stop()? == MqttReport::default(), "what is ignored is acknowledged, too");
+    }
+    Ok(())
+}
+
+/// An MQTT 5 broker keeps it to itself; a 3.1.1 one sends it, and would again after each reconnection.
+fn oversize(version: Version) -> Result<()> {
+    let broker = broker()?;
+    let recorder = Recorder::settling();
+    let consumer = Consumer::start(single(broker.address(), version), &recorder)?;
+    consumer.wait_connected(1)?;
+    publish_one(broker.address(), vec![b'x'; 3 << 20], false)?;
+    publish(&publisher(&broker)?, 0..50)?;
+    recorder.wait_for(&numbers(0..50))?;
+    let connects = consumer.metric("tidemill_mqtt_connects_total", "");
+    ensure!(connects < 1.5, "{connects} connections");
+    ensure!(recorder.received() == if version == Version::V311 { 51 } else { 50 }, "{}", recorder.received());
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The real pipeline over a faulty store and a broker that delivers at least once, in virtual time: one seed, one run.
 //!
 //! Faults come from the seed: writes that fail, take effect unseen, late or not at all, reads that fail, delays,
-//! connections that break, processes that die and start again. Then faults end, and the judges look: is anything
+//! connections that break, processes that die and start again, with a spool in every other seed. Then faults end, and the judges look: is anything
 //! acknowledged missing (I1), does the process account for every message (I2), was a key ever written twice with
 //! different bytes (I5), was a limit passed (I6), did poison stop its neighbours (I7), does all of it end.
 //! Each seed runs twice and must end the same. Sabotaged parts must be caught, or the judges are asleep.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use tidemill_ingest::config::IngestConfig;
 use tidemill_ingest::metrics::{Accounting, IngestMetrics};
 use tidemill_ingest::pipeline::{Pipeline, PipelineParts};
+use tidemill_ingest::spool::{FaultyDisk, Keys, LogLimits, Spool, SpoolMetrics, SpoolOptions, Work};
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::layout::tables::REJECTS;
 use tidemill_store::layout::{BucketWidth, Eras, RejectRow, ShardCount, install_eras};
@@ -36,6 +37,8 @@ const CRASHES: u64 = 4;
 const CONNECTIONS: u64 = 5;
 /// Virtual time in which everything must be acknowledged once faults have ended.
 const LIVELY_WITHIN: Duration = Duration::from_mins(10);
+/// Tenths of a second in which the spool must be empty then.
+const DRAINED_WITHIN_TICKS: u32 = 6_000;
 /// Bytes in flight that a life allows: a few groups, so that the bound is met.
 const IN_FLIGHT_BYTES_MAX: usize = IN_FLIGHT_KIB_MAX * 1024;
 const IN_FLIGHT_KIB_MAX: usize = 1024;
@@ -96,6 +99,8 @@ struct World {
     written: Written,
     eras: Arc<Eras>,
     broker: Broker,
+    /// Where there is a spool: half of the seeds have one.
+    disk: Option<FaultyDisk>,
     sabotage: Sabotage,
     random: Random,
     findings: Findings,
@@ -112,6 +117,7 @@ pub(crate) fn simulate(seed: u64, sabotage: Sabotage) -> Result<Findings> {
         written: Written::default(),
         eras,
         broker: Broker::new(plan, MESSAGES),
+        disk: seed.is_multiple_of(2).then(FaultyDisk::default),
         sabotage,
         random: Random::of(seed),
         findings: Findings::default(),
@@ -121,6 +127,7 @@ pub(crate) fn simulate(seed: u64, sabotage: Sabotage) -> Result<Findings> {
         let span = Duration::from_millis(20 + world.random.below(1_500));
         let end = world.live(life, span)?;
         world.judge_process(&end);
+        world.crash_disk();
     }
     world.faults.set_rates(FaultRates { lose_one_in: lose_one_in(sabotage), ..FaultRates::default() });
     let end = world.live(CRASHES, LIVELY_WITHIN)?;
@@ -132,6 +139,7 @@ pub(crate) fn simulate(seed: u64, sabotage: Sabotage) -> Result<Findings> {
 /// What a life leaves behind.
 struct LifeEnd {
     accounting: Accounting,
+    violations: u64,
     taken_over: u64,
     in_flight_bytes_most: u64,
 }
@@ -147,15 +155,20 @@ impl World {
         let metrics = IngestMetrics::default();
         let wide = Spied::new(Faulty::new(self.memory.clone(), self.faults.clone()), self.written.clone());
         let wide = Arc::new(SabotagedStore::new(wide, self.sabotage));
+        let (disk, spooling) = (self.disk.clone(), metrics.clone());
         let (eras, broker, sabotage) = (Arc::clone(&self.eras), self.broker.clone(), self.sabotage);
         let in_flight_bytes_most = in_virtual_time(|| async {
+            let clock: Arc<dyn Clock> = Arc::new(VirtualClock { base, started: Instant::now() });
+            let spool = disk.map(|disk| spool(disk, &clock, &spooling)).transpose()?;
+            let drained = spool.clone();
             let parts = PipelineParts {
                 wide,
                 eras,
                 writer: WriterId::from_random(1_000 + 2 * life),
-                clock: Arc::new(VirtualClock { base, started: Instant::now() }),
+                clock,
                 metrics: metrics.clone(),
                 append_metrics: AppendMetrics::register(&prometheus::Registry::new())?,
+                spool,
             };
             let pipeline = Pipeline::start(parts, config()?)?;
             let intake = SabotagedIntake::new(pipeline.intake(), sabotage);
@@ -171,10 +184,34 @@ impl World {
                     () = &mut connections => most.await,
                 }
             });
+            // What was acknowledged by the spool is to be seen in the end, too.
+            let most = async {
+                let most = most.await;
+                for _ in 0..DRAINED_WITHIN_TICKS {
+                    if most.is_err() || drained.as_ref().is_none_or(|spool| spool.depth().records == 0) {
+                        break;
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+                most
+            };
             Ok(most.await.unwrap_or_else(|_crash| bytes_in_flight(&registry)))
         })?;
         let taken_over = self.broker.delivered() - delivered_before;
-        Ok(LifeEnd { accounting: metrics.messages(), taken_over, in_flight_bytes_most })
+        Ok(LifeEnd {
+            accounting: metrics.messages(),
+            violations: metrics.violations(),
+            taken_over,
+            in_flight_bytes_most,
+        })
+    }
+
+    /// The machine dies with the process: what the disk was not asked to keep may be gone.
+    fn crash_disk(&mut self) {
+        let Self { disk, random, .. } = self;
+        if let Some(disk) = disk {
+            disk.crash(|below| random.below(below.max(1)));
+        }
     }
 
     /// Judges what the process said of itself against what was handed to it.
@@ -182,7 +219,7 @@ impl World {
         let Accounting { received, .. } = end.accounting;
         self.findings.unaccounted +=
             received.abs_diff(end.taken_over).saturating_sub(unsettled_at_a_crash(end));
-        self.findings.unaccounted += u64::from(!end.accounting.balanced());
+        self.findings.unaccounted += u64::from(!end.accounting.balanced()) + end.violations;
         let limit = u64::try_from(IN_FLIGHT_BYTES_MAX).unwrap_or(u64::MAX);
         self.findings.over_limit += u64::from(end.in_flight_bytes_most > limit);
     }
@@ -214,6 +251,18 @@ impl World {
         self.findings.seen = verdict.seen;
         Ok(())
     }
+}
+
+fn spool(disk: FaultyDisk, clock: &Arc<dyn Clock>, accounting: &IngestMetrics) -> Result<Spool> {
+    let options = SpoolOptions {
+        limits: LogLimits { bytes_max: 1 << 20, file_bytes_max: 4 << 10 },
+        store_deadline: Duration::from_millis(300),
+        forward_bytes_per_second: 1 << 20,
+        always: false,
+        work: Work::Inline,
+    };
+    let shown = SpoolMetrics::register(&prometheus::Registry::new())?;
+    Ok(Spool::open(disk, Keys::default(), options, Arc::clone(clock), (shown, accounting.clone()))?)
 }
 
 /// A connection may be cut between a pipeline taking its group and the broker noting that: at most one group each.

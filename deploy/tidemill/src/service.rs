@@ -18,6 +18,7 @@ use tidemill_ingest::metrics::{Accounting, IngestMetrics};
 use tidemill_ingest::pipeline::{Pipeline, PipelineParts};
 use tidemill_ingest::source::listener::{AllowAll, Listener, ListenerMetrics, ListenerReport};
 use tidemill_ingest::source::mqtt::{MqttMetrics, MqttReport, MqttSource};
+use tidemill_ingest::spool::Spool;
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::layout::{Eras, install_eras};
 use tidemill_store::mill::{Mill, MillMetrics};
@@ -116,20 +117,24 @@ impl<W: Wide> Service<W> {
         };
         let reader = Arc::new(Reader::with(Arc::clone(&patient), config.reads(), options));
         let mill = Arc::new(new_mill(Arc::clone(&wide), Arc::clone(&eras), config, &registry)?);
-        let routes = status::routes(Arc::clone(&mill));
-        let counts = IngestMetrics::default();
-        let serve_http =
-            Http::bind((Arc::clone(&reader), patient), routes, config, roles, (&registry, &health, &counts))
-                .await?;
+        let (counts, spool) = (IngestMetrics::default(), config.spool());
+        let spool = match spool.filter(|_| roles.contains(&Role::Ingest)) {
+            Some(spool) => Some(storage::open_spool(spool, &registry, &counts).await?),
+            None => None,
+        };
+        let routes = status::routes(Arc::clone(&mill), spool.clone());
+        let shown = (&registry, &health, &counts, spool.clone());
+        let serve_http = Http::bind((Arc::clone(&reader), patient), routes, config, roles, shown).await?;
         let ingest = match (roles.contains(&Role::Ingest), roles.contains(&Role::Query)) {
             (true, true) => {
                 // Queries of this process are told of every segment, so that they need not look for it.
                 let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
-                Some(Ingest::start(told, eras, config, (&registry, counts.clone())).await?)
+                Some(Ingest::start((told, eras), config, (&registry, counts.clone()), spool.clone()).await?)
             }
-            (true, false) => {
-                Some(Ingest::start(Arc::clone(&wide), eras, config, (&registry, counts.clone())).await?)
-            }
+            (true, false) => Some(
+                Ingest::start((Arc::clone(&wide), eras), config, (&registry, counts.clone()), spool.clone())
+                    .await?,
+            ),
             (false, _) => None,
         };
         let mill =
@@ -214,7 +219,7 @@ impl Http {
         more: Router,
         config: &Config,
         roles: &[Role],
-        (registry, health, counts): (&Registry, &Health, &IngestMetrics),
+        (registry, health, counts, spool): (&Registry, &Health, &IngestMetrics, Option<Spool>),
     ) -> anyhow::Result<impl FnOnce() -> Self> {
         let state = ApiState::new(reader, Arc::new(SystemClock), config.api(), registry, health.probe())?;
         let counts = counts.clone();
@@ -227,7 +232,7 @@ impl Http {
         } else {
             operator_router(state)
         };
-        let routes = routes.merge(more);
+        let routes = status::naming_what_waits(routes.merge(more), spool);
         Ok(move || {
             tracing::info!(%address, "listening for HTTP");
             Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) }
@@ -237,10 +242,10 @@ impl Http {
 
 impl Ingest {
     async fn start<W: Wide>(
-        wide: Arc<W>,
-        eras: Arc<Eras>,
+        (wide, eras): (Arc<W>, Arc<Eras>),
         config: &Config,
         (registry, metrics): (&Registry, IngestMetrics),
+        spool: Option<Spool>,
     ) -> anyhow::Result<Self> {
         ensure!(
             config.listener().is_some() || config.mqtt().is_some(),
@@ -254,6 +259,7 @@ impl Ingest {
             clock: Arc::new(SystemClock),
             metrics: metrics.clone(),
             append_metrics: AppendMetrics::register(registry)?,
+            spool,
         };
         let pipeline = Pipeline::start(parts, config.ingest().clone())?;
         let mut ingest = Self { pipeline, metrics, listener: None, listener_address: None, mqtt: None };

@@ -4,29 +4,67 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 use tidemill_analytics::moment::Utc;
+use tidemill_ingest::spool::Spool;
 use tidemill_store::mill::{Mill, MillFailure, ShardStatus};
 use tidemill_store::wide::Wide;
 use tokio::sync::Mutex;
 
 /// Where it is answered.
 pub(crate) const PATH: &str = "/v1/status";
+/// Where it is answered what waits in the spool: also while the store is down.
+pub(crate) const SPOOL_PATH: &str = "/v1/spool";
+/// In every answer while samples wait in the spool of this process: how many messages queries cannot see yet (I3).
+const PENDING_HEADER: HeaderName = HeaderName::from_static("tidemill-spool-pending");
 
-/// The route; answers one at a time, because each looks at everything that is not ground.
-pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>) -> Router {
+/// The routes. The status is given to one at a time, because each looks at everything that is not ground.
+pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>, spool: Option<Spool>) -> Router {
     let one_at_a_time = Arc::new(Mutex::new(()));
+    let waiting = spool.clone();
     let answer = async move || {
         let _turn = one_at_a_time.lock().await;
         match gather(&mill).await {
-            Ok(status) => axum::Json(status).into_response(),
+            Ok(mut status) => {
+                if let Some(status) = status.as_object_mut() {
+                    status.insert("spool".to_owned(), spooled(waiting.as_ref()));
+                }
+                axum::Json(status).into_response()
+            }
             Err(failure) => refuse(&failure),
         }
     };
-    Router::new().route(PATH, get(answer))
+    let spool = async move || axum::Json(spooled(spool.as_ref()));
+    Router::new().route(PATH, get(answer)).route(SPOOL_PATH, get(spool))
+}
+
+/// What waits in the spool; null where there is none.
+fn spooled(spool: Option<&Spool>) -> Json {
+    let Some(spool) = spool else { return Json::Null };
+    let depth = spool.depth();
+    json!({
+        "records": depth.records,
+        "messages": depth.messages,
+        "samples": depth.samples,
+        "bytes": depth.bytes,
+        "bytes_max": spool.options().limits.bytes_max,
+        "oldest_age_seconds": spool.oldest_age().map(|age| age.as_secs_f64()),
+    })
+}
+
+/// `routes`, whose answers say when there are acknowledged messages that they do not show.
+pub(crate) fn naming_what_waits(routes: Router, spool: Option<Spool>) -> Router {
+    let Some(spool) = spool else { return routes };
+    routes.layer(axum::middleware::map_response(move |mut response: Response| {
+        let messages = spool.depth().messages;
+        if messages > 0 {
+            response.headers_mut().insert(PENDING_HEADER, HeaderValue::from(messages));
+        }
+        std::future::ready(response)
+    }))
 }
 
 fn refuse(failure: &MillFailure) -> Response {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus::Registry;
+use tidemill_ingest::metrics::IngestMetrics;
+use tidemill_ingest::spool::{Directory, Spool, SpoolMetrics};
 use tidemill_store::layout::tables;
 use tidemill_store::metrics::{RetryMetrics, WideMetrics};
 use tidemill_store::model::Clock;
@@ -14,6 +16,7 @@ use tidemill_store::wide::{Metered, RetryPolicy, Retrying, Wide};
 use tokio::task::JoinHandle;
 
 use crate::clock::{SystemClock, random_bits};
+use crate::config::SpoolConfig;
 
 /// Opens the embedded store; waits while it replays its journals.
 pub(crate) async fn open_embedded(options: LsmOptions, registry: &Registry) -> anyhow::Result<Arc<Lsm>> {
@@ -57,6 +60,26 @@ pub(crate) async fn connect_cassandra(options: &CqlOptions, apply_schema: bool) 
     let store = Cql::connect(options, Arc::new(SystemClock)).await?;
     tracing::info!(keyspace = options.keyspace.as_str(), "connected to the cluster");
     Ok(Arc::new(store))
+}
+
+/// Opens the spool; waits while it reads what an earlier process left.
+pub(crate) async fn open_spool(
+    config: &SpoolConfig,
+    registry: &Registry,
+    accounting: &IngestMetrics,
+) -> anyhow::Result<Spool> {
+    let (config, metrics) = (config.clone(), SpoolMetrics::register(registry)?);
+    let accounting = accounting.clone();
+    let shown = config.directory.display().to_string();
+    let open = tokio::task::spawn_blocking(move || -> anyhow::Result<Spool> {
+        let disk = Directory::open(&config.directory)?;
+        let clock = Arc::new(SystemClock);
+        Ok(Spool::open(disk, config.keys, config.options, clock, (metrics, accounting))?)
+    });
+    let spool = open.await?.with_context(|| format!("the spool in {shown}"))?;
+    let depth = spool.depth();
+    tracing::info!(directory = shown, records = depth.records, messages = depth.messages, "spool opened");
+    Ok(spool)
 }
 
 /// What every backend is wrapped in.

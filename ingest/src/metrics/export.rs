@@ -62,6 +62,41 @@ const SAMPLES_QUARANTINED: Family =
     ("tidemill_ingest_samples_quarantined_total", "Samples of quarantined messages.", MetricType::COUNTER);
 const SAMPLES_IN_FLIGHT: Family =
     ("tidemill_ingest_samples_in_flight", "Samples decoded and not yet settled.", MetricType::GAUGE);
+const RECOVERED: Family = (
+    "tidemill_ingest_messages_recovered_total",
+    "Messages that an earlier process left in the spool.",
+    MetricType::COUNTER,
+);
+const SPOOLED: Family = (
+    "tidemill_ingest_messages_spooled",
+    "Messages durable in the spool that the store does not have yet.",
+    MetricType::GAUGE,
+);
+const SET_ASIDE: Family = (
+    "tidemill_ingest_messages_set_aside_total",
+    "Messages in records of the spool that cannot be read any more.",
+    MetricType::COUNTER,
+);
+const SAMPLES_RECOVERED: Family = (
+    "tidemill_ingest_samples_recovered_total",
+    "Samples that an earlier process left in the spool.",
+    MetricType::COUNTER,
+);
+const SAMPLES_SPOOLED: Family = (
+    "tidemill_ingest_samples_spooled",
+    "Samples durable in the spool that the store does not have yet.",
+    MetricType::GAUGE,
+);
+const SAMPLES_SET_ASIDE: Family = (
+    "tidemill_ingest_samples_set_aside_total",
+    "Samples in records of the spool that cannot be read any more.",
+    MetricType::COUNTER,
+);
+const VIOLATIONS: Family = (
+    "tidemill_accounting_violations_total",
+    "Times the numbers of messages or samples did not add up; anything but 0 is a defect.",
+    MetricType::COUNTER,
+);
 const BYTES_IN_FLIGHT: Family = (
     "tidemill_ingest_in_flight_bytes",
     "Bytes of messages taken and not yet settled, as counted against their limit.",
@@ -119,7 +154,14 @@ const SPARKPLUG_REBIRTHS: Family = (
     MetricType::COUNTER,
 );
 
-const FAMILIES: [Family; 28] = [
+const FAMILIES: [Family; 35] = [
+    RECOVERED,
+    SPOOLED,
+    SET_ASIDE,
+    SAMPLES_RECOVERED,
+    SAMPLES_SPOOLED,
+    SAMPLES_SET_ASIDE,
+    VIOLATIONS,
     RECEIVED,
     STORED,
     DUPLICATE,
@@ -203,6 +245,7 @@ impl Collector for Exported {
         families.extend(messages(&state));
         families.extend(samples(&state.samples));
         families.extend([
+            plain(VIOLATIONS, state.violations),
             plain(BYTES_IN_FLIGHT, state.bytes_in_flight),
             family(ACK_LATENCY, vec![histogram(&state.ack_latency)]),
             family(SKEW, vec![histogram(&state.skew)]),
@@ -249,6 +292,9 @@ fn messages(state: &State) -> Vec<MetricFamily> {
         plain(DEAD_LETTERED, of.dead_lettered),
         plain(QUARANTINED, of.quarantined),
         plain(SHED, of.shed),
+        plain(RECOVERED, of.recovered),
+        plain(SPOOLED, of.spooled),
+        plain(SET_ASIDE, of.set_aside),
         plain(IN_FLIGHT, of.in_flight),
     ]
 }
@@ -261,6 +307,9 @@ fn samples(of: &Accounting) -> Vec<MetricFamily> {
         plain(SAMPLES_DEAD_LETTERED, of.dead_lettered),
         plain(SAMPLES_QUARANTINED, of.quarantined),
         plain(SAMPLES_IN_FLIGHT, of.in_flight),
+        plain(SAMPLES_RECOVERED, of.recovered),
+        plain(SAMPLES_SPOOLED, of.spooled),
+        plain(SAMPLES_SET_ASIDE, of.set_aside),
     ]
 }
 
@@ -351,6 +400,7 @@ mod tests {
                 samples: 0,
                 is_kept: false,
             }],
+            written: super::super::Written::default(),
             latency: Duration::from_millis(3),
         });
         metrics.planned(3, 4);

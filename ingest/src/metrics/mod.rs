@@ -1,8 +1,9 @@
-//! What the pipeline counts, and the identity I2: received = stored + duplicate + quarantined + dead-lettered + shed
-//! + in flight, at every moment.
+//! What the pipeline counts, and the identity I2: received + recovered = stored + duplicate + quarantined
+//! + dead-lettered + shed + spooled + set aside + in flight, at every moment.
 //!
 //! The numbers of the identity change together, under one lock, once a group: a scrape can never see them out of
-//! balance. `in_flight` is counted by itself and not derived, so the identity can fail and is worth checking.
+//! balance. `in_flight` is counted by itself and not derived, so the identity can fail; it is checked with every
+//! change. Besides, what the tasks of shards say that they wrote of a group must be what the group brought.
 
 mod export;
 mod histogram;
@@ -18,13 +19,16 @@ use tidemill_store::model::Source;
 use histogram::Histogram;
 
 use crate::skews::{DeviceSkews, SkewCell};
+use crate::spool::Tally;
 
 /// Where messages are, or ended: a snapshot in which everything adds up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Accounting {
     /// Taken from a source.
     pub received: u64,
-    /// Durable.
+    /// Found in the spool at the start, acknowledged by an earlier process.
+    pub recovered: u64,
+    /// Durable in the store.
     pub stored: u64,
     /// Said again what was stored already. Not recognised on arrival: the store drops duplicates when it merges,
     /// so this is 0 here.
@@ -35,6 +39,10 @@ pub struct Accounting {
     pub dead_lettered: u64,
     /// Dropped for want of room; QoS 0 alone.
     pub shed: u64,
+    /// Durable in the spool, and not in the store yet.
+    pub spooled: u64,
+    /// Were in the spool, in records that cannot be read any more and were set aside.
+    pub set_aside: u64,
     /// Taken, and not yet any of the above.
     pub in_flight: u64,
 }
@@ -42,12 +50,14 @@ pub struct Accounting {
 impl Accounting {
     /// Whether nothing vanished (I2).
     pub const fn balanced(&self) -> bool {
-        self.received
+        self.received + self.recovered
             == self.stored
                 + self.duplicate
                 + self.quarantined
                 + self.dead_lettered
                 + self.shed
+                + self.spooled
+                + self.set_aside
                 + self.in_flight
     }
 }
@@ -72,7 +82,20 @@ pub(crate) struct Settled<'a> {
     pub(crate) samples: u64,
     pub(crate) bytes: u64,
     pub(crate) rejected: &'a [Rejected],
+    /// What the tasks of shards say of its messages.
+    pub(crate) written: Written,
     pub(crate) latency: Duration,
+}
+
+/// What became durable of the messages of a group, as those who wrote it count: those that are kept apart are in
+/// neither number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// In the store or in the spool.
+    pub(crate) messages: u64,
+    /// Of these, in the spool.
+    pub(crate) spooled_messages: u64,
+    pub(crate) spooled_samples: u64,
 }
 
 /// A message of a group that was kept apart.
@@ -131,6 +154,7 @@ struct State {
     /// Of the rejected ones those that were not written, by reason.
     not_kept: BTreeMap<&'static str, u64>,
     bytes_in_flight: u64,
+    violations: u64,
     ack_latency: Histogram,
     skew: Histogram,
     plan_messages: Histogram,
@@ -173,6 +197,7 @@ impl Default for IngestMetrics {
                 rejected: BTreeMap::new(),
                 not_kept: BTreeMap::new(),
                 bytes_in_flight: 0,
+                violations: 0,
                 ack_latency: Histogram::new(LATENCY_BOUNDS),
                 skew: Histogram::new(SKEW_BOUNDS),
                 plan_messages: Histogram::new(COUNT_BOUNDS),
@@ -209,6 +234,7 @@ impl IngestMetrics {
         state.samples.received += arrival.samples;
         state.samples.in_flight += arrival.samples;
         state.bytes_in_flight += arrival.bytes;
+        state.check();
         arrival.skews.iter().for_each(|&seconds| state.skew.observe(seconds, 1));
     }
 
@@ -233,11 +259,14 @@ impl IngestMetrics {
                 }
             }
         }
-        state.messages.stored += messages;
-        state.messages.in_flight -= settled.messages;
-        state.samples.stored += samples;
-        state.samples.in_flight -= settled.samples;
+        // What went to the spool left what is in flight when it became durable there.
+        let spooled = settled.written;
+        state.messages.stored += messages - spooled.spooled_messages;
+        state.messages.in_flight -= settled.messages - spooled.spooled_messages;
+        state.samples.stored += samples - spooled.spooled_samples;
+        state.samples.in_flight -= settled.samples - spooled.spooled_samples;
         state.bytes_in_flight -= settled.bytes;
+        state.check();
         state.ack_latency.observe(settled.latency.as_secs_f64(), settled.messages);
     }
 
@@ -260,6 +289,57 @@ impl IngestMetrics {
     /// Where the skew of the device of `source` is noted.
     pub(crate) fn skew_cell(&self, source: &Source) -> SkewCell {
         self.0.skews.cell(source)
+    }
+
+    /// An earlier process left so much in the spool.
+    pub(crate) fn recovered(&self, messages: u64, samples: u64) {
+        let mut state = self.state();
+        for (of, number) in state.both(messages, samples) {
+            of.recovered += number;
+            of.spooled += number;
+        }
+        state.check();
+    }
+
+    /// So much became durable in the spool.
+    pub(crate) fn spooled(&self, tally: Tally) {
+        let mut state = self.state();
+        for (of, number) in state.both(tally.messages.into(), tally.samples.into()) {
+            of.in_flight -= number;
+            of.spooled += number;
+        }
+        state.check();
+    }
+
+    /// The store took so much from the spool.
+    pub(crate) fn forwarded(&self, tally: Tally) {
+        let mut state = self.state();
+        for (of, number) in state.both(tally.messages.into(), tally.samples.into()) {
+            of.spooled -= number;
+            of.stored += number;
+        }
+        state.check();
+    }
+
+    /// So much of what was in the spool cannot be read any more.
+    pub(crate) fn set_aside(&self, messages: u64, samples: u64) {
+        let mut state = self.state();
+        for (of, number) in state.both(messages, samples) {
+            of.spooled -= number;
+            of.set_aside += number;
+        }
+        state.check();
+    }
+
+    /// Notes that numbers which must be equal are not: something vanished, or came out of nothing (I2).
+    pub(crate) fn violated(&self, what: &'static str, counted: u64, expected: u64) {
+        self.state().violations += 1;
+        tracing::error!(what, counted, expected, "the accounting does not add up");
+    }
+
+    /// How often numbers did not add up; anything but 0 is a defect.
+    pub fn violations(&self) -> u64 {
+        self.state().violations
     }
 
     pub(crate) fn planned(&self, messages: usize, samples: usize) {
@@ -285,6 +365,20 @@ impl IngestMetrics {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in this module panics between two changes that belong together.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The accounts of messages and of samples, with a number for each.
+    fn both(&mut self, messages: u64, samples: u64) -> [(&mut Accounting, u64); 2] {
+        [(&mut self.messages, messages), (&mut self.samples, samples)]
+    }
+
+    /// Checks the identity after a change.
+    fn check(&mut self) {
+        if !(self.messages.balanced() && self.samples.balanced()) {
+            self.violations += 1;
+        }
     }
 }
 
@@ -314,6 +408,7 @@ mod tests {
             samples: 50,
             bytes: 700,
             rejected: &[reject(0, RejectKind::DeadLetter, 0), reject(3, RejectKind::Quarantine, 10)],
+            written: Written { messages: 3, ..Written::default() },
             latency: Duration::from_millis(3),
         });
         let after = metrics.messages();
@@ -322,6 +417,38 @@ mod tests {
         let samples = metrics.samples();
         assert!(samples.balanced());
         assert_eq!((samples.stored, samples.quarantined, samples.in_flight), (40, 10, 0));
+    }
+
+    #[test]
+    fn what_is_spooled_is_told_apart_until_it_is_stored_and_all_of_it_adds_up() {
+        let metrics = IngestMetrics::default();
+        metrics.recovered(2, 20);
+        metrics.arrived(&Arrival { qos1: 4, samples: 8, bytes: 10, ..Arrival::default() });
+        metrics.spooled(Tally { messages: 3, samples: 6 });
+        metrics.forwarded(Tally { messages: 1, samples: 2 });
+        metrics.set_aside(1, 10);
+        metrics.settled(Settled {
+            messages: 4,
+            samples: 8,
+            bytes: 10,
+            rejected: &[],
+            written: Written { messages: 4, spooled_messages: 3, spooled_samples: 6 },
+            latency: Duration::ZERO,
+        });
+        let (messages, samples) = (metrics.messages(), metrics.samples());
+        assert!(messages.balanced() && samples.balanced());
+        assert_eq!((messages.spooled, messages.stored, messages.set_aside, messages.in_flight), (3, 2, 1, 0));
+        assert_eq!((samples.spooled, samples.stored, samples.set_aside), (14, 4, 10));
+        assert_eq!(metrics.violations(), 0);
+    }
+
+    #[test]
+    fn numbers_that_do_not_add_up_are_counted_as_violations() {
+        let metrics = IngestMetrics::default();
+        metrics.arrived(&Arrival { qos1: 4, ..Arrival::default() });
+        metrics.state().messages.in_flight -= 1;
+        metrics.arrived(&Arrival::default());
+        assert_eq!(metrics.violations(), 1);
     }
 
     #[test]

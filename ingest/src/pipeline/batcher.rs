@@ -7,34 +7,38 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_store::append::{AppendError, Executor, Refusal, RefusalReason, ShardAppender, WritePlan};
+use tidemill_store::append::{AppendLimits, Refusal, RefusalReason, ShardAppender};
 use tidemill_store::catalog::CatalogFull;
 use tidemill_store::layout::{EraWatch, RejectKind};
-use tidemill_store::model::{Clock, Shard};
+use tidemill_store::model::{Clock, Shard, WriterId};
 use tidemill_store::wide::Wide;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::PipelineFailure;
+use super::counts::RefusedOf;
 use super::group::settle;
 use super::intake::number;
+use super::outlet::Outlet;
 use super::queue::{Batch, Origin, Taker};
 use super::shared::{Keeper, Whose, stopped};
 use super::sorter::sender_of_topic;
 use crate::metrics::{IngestMetrics, Rejected};
 use crate::rejects::Reject;
+use crate::spool::Tally;
 
 /// How often marks of idle buckets are looked for. Their limit is minutes, so this costs nothing and is exact enough.
 const IDLE_TICK: Duration = Duration::from_secs(30);
-/// A write that takes longer than this is worth a line in the log.
-const STALL: Duration = Duration::from_secs(10);
 
 /// The task of one shard.
 pub(super) struct Batcher<W> {
+    /// The writer of the start; others follow it where the spool was used.
+    pub(super) writer: WriterId,
+    pub(super) limits: AppendLimits,
     pub(super) shard: Shard,
     pub(super) appender: ShardAppender,
     pub(super) eras: Arc<EraWatch>,
-    pub(super) executor: Executor<W>,
+    pub(super) outlet: Outlet<W>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: IngestMetrics,
     pub(super) rejects: Keeper,
@@ -54,51 +58,59 @@ impl<W: Wide> Batcher<W> {
                 batch = self.queue.next() => self.write(batch).await?,
                 () = &mut stopped => break,
                 _ = idle.tick() => {
-                    let plan = self.appender.close_idle(self.clock.now(), Instant::now().into_std());
-                    self.execute(plan).await?;
+                    let mut plan = self.appender.close_idle(self.clock.now(), Instant::now().into_std());
+                    self.outlet.deliver(&mut plan, Tally::default()).await?;
                 }
             }
         }
-        let plan = self.appender.close_all(self.clock.now(), Instant::now().into_std());
-        self.execute(plan).await
+        self.close().await
+    }
+
+    /// Closes all marks.
+    async fn close(&mut self) -> Result<(), PipelineFailure> {
+        let mut plan = self.appender.close_all(self.clock.now(), Instant::now().into_std());
+        self.outlet.deliver(&mut plan, Tally::default()).await.map(|_| ())
+    }
+
+    /// Goes on under a fresh writer: the one before is the spool's.
+    async fn renew(&mut self) -> Result<(), PipelineFailure> {
+        self.close().await?;
+        let writer = self.outlet.come_back(self.writer);
+        self.appender = ShardAppender::new(self.shard, writer, self.eras.current().eras, self.limits);
+        tracing::info!(shard = %self.shard, "the store answers again: messages go to it");
+        Ok(())
     }
 
     async fn write(&mut self, mut batch: Batch) -> Result<(), PipelineFailure> {
         self.metrics.unqueued(batch.messages.len(), batch.bytes);
         self.metrics.planned(batch.messages.len(), batch.points.samples());
+        if self.outlet.may_return() {
+            self.renew().await?;
+        }
         // At least as new as those by which the batch was sorted.
         self.appender.set_eras(self.eras.current().eras);
-        let plan = self.appender.plan([&batch.points], self.clock.now(), Instant::now().into_std());
-        self.keep_refused(plan.refusals(), &batch)?;
-        self.execute(plan).await?;
-        batch.parts.drain(..).for_each(|part| settle(part.share));
+        let mut plan = self.appender.plan([&batch.points], self.clock.now(), Instant::now().into_std());
+        let refused = self.keep_refused(plan.refusals(), &batch)?;
+        let (counts, tally) = refused.count(&batch);
+        let (planned, expected) = (plan.appended().samples, u64::from(tally.samples));
+        if number(planned) != expected {
+            self.metrics.violated("samples of a plan", number(planned), expected);
+        }
+        let landed = self.outlet.deliver(&mut plan, tally).await?;
+        for (part, count) in batch.parts.drain(..).zip(counts) {
+            if let Some(group) = part.share.owed() {
+                group.wrote(count.as_written(landed));
+            }
+            settle(part.share);
+        }
         self.queue.give_back(batch);
         Ok(())
     }
 
-    async fn execute(&self, mut plan: WritePlan) -> Result<(), PipelineFailure> {
-        let started = Instant::now();
-        let executed = {
-            let execute = self.executor.execute(&mut plan);
-            tokio::pin!(execute);
-            loop {
-                tokio::select! {
-                    biased;
-                    done = &mut execute => break done,
-                    () = tokio::time::sleep(STALL) => {
-                        let waited_seconds = started.elapsed().as_secs();
-                        tracing::warn!(shard = %self.shard, waited_seconds, "a write waits for the store");
-                    }
-                }
-            }
-        };
-        let failed = |source: AppendError| PipelineFailure::Append { shard: self.shard, source };
-        executed.map(|_| ()).map_err(failed)
-    }
-
     /// Hands the messages of refused points to the rejects. A message may be refused in part: what else it said
     /// is stored, and the whole of it is kept.
-    fn keep_refused(&self, refusals: &[Refusal], batch: &Batch) -> Result<(), PipelineFailure> {
+    fn keep_refused(&self, refusals: &[Refusal], batch: &Batch) -> Result<RefusedOf, PipelineFailure> {
+        let mut all = RefusedOf::default();
         let mut points = batch.points.iter().enumerate();
         let mut kept = None;
         // Refusals come in the order of points, so those of a message are neighbours.
@@ -106,6 +118,7 @@ impl<W: Wide> Batcher<W> {
             let samples = points.find(|(index, _)| index == point).map_or(0, |(_, point)| point.values.len());
             let at = batch.messages.partition_point(|origin| origin.points_end <= *point);
             let Some(origin) = batch.messages.get(at) else { continue };
+            all.add(at, samples);
             let Some(part) = batch.parts.get(origin.part) else { continue };
             let (message, samples) = (origin.message, number(samples));
             if kept.replace((origin.part, message)) == Some((origin.part, message)) {
@@ -120,7 +133,7 @@ impl<W: Wide> Batcher<W> {
                 return Err(PipelineFailure::Ended { task: "rejects" });
             }
         }
-        Ok(())
+        Ok(all)
     }
 }
 

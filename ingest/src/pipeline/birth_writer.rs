@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tidemill_store::append::RetryPolicy;
+use tidemill_store::append::PlannedWrite;
 use tidemill_store::layout::BirthRow;
 use tidemill_store::layout::tables::BIRTHS;
-use tidemill_store::wide::{ReadError, Scan, Wide, WriteError, WriteTime};
+use tidemill_store::wide::{ReadError, Scan, Wide, WriteTime};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::PipelineFailure;
 use super::group::{Group, settle};
+use super::outlet::SideOutlet;
 use super::shared::stopped;
 use crate::ledger::Share;
 
@@ -32,10 +33,9 @@ pub(super) struct BirthEntry {
     pub(super) share: Share<Group>,
 }
 
-/// Writes births to `wide`.
+/// Writes births.
 pub(super) struct BirthWriter<W> {
-    pub(super) wide: Arc<W>,
-    pub(super) retry: RetryPolicy,
+    pub(super) outlet: SideOutlet<W>,
     pub(super) queue: mpsc::Receiver<BirthEntry>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -54,25 +54,10 @@ impl<W: Wide> BirthWriter<W> {
                 () = &mut stopped => None,
             };
             let Some(BirthEntry { row, share }) = entry else { return Ok(()) };
-            self.write(&row).await.map_err(|source| PipelineFailure::Births { source })?;
+            let at = WriteTime::from_micros(row.received_at.micros_floor());
+            let (partition, rows) = (BirthRow::partition(&row.node), vec![row.to_row()]);
+            self.outlet.deliver(PlannedWrite { table: &BIRTHS, partition, at, rows }).await?;
             settle(share);
-        }
-    }
-
-    /// Writes `row`, again and again with the same key, bytes and time, until the store takes it (I5).
-    async fn write(&self, row: &BirthRow) -> Result<(), WriteError> {
-        let at = WriteTime::from_micros(row.received_at.micros_floor());
-        let (partition, rows) = (BirthRow::partition(&row.node), [row.to_row()]);
-        let mut failures = 0_u32;
-        loop {
-            match self.wide.put(&BIRTHS, &partition, &rows, at).await {
-                Err(error) if error.is_transient() => {
-                    failures = failures.saturating_add(1);
-                    // Without random bits waits lose their spread, nothing else.
-                    sleep(self.retry.wait(failures, getrandom::u64().unwrap_or(0))).await;
-                }
-                done => return done,
-            }
         }
     }
 }

@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::intake::number;
 use crate::ledger::Share;
-use crate::metrics::{IngestMetrics, Rejected, Settled};
+use crate::metrics::{IngestMetrics, Rejected, Settled, Written};
 use crate::source::Settlement;
 
 /// What comes out of the ledger when a group is settled. Dropped instead, its sender learns that the group was
@@ -28,12 +29,35 @@ pub(super) struct Tally {
     bytes: u64,
     samples: u64,
     rejected: Vec<Rejected>,
+    written: Written,
+    /// Messages with points in several shards: those who write them do not count them.
+    spread: Vec<usize>,
 }
 
 impl Tally {
     /// Of a group of so many messages and bytes, before any was looked at.
     pub(super) fn new(messages: u64, bytes: u64) -> Self {
-        Self { messages, bytes, samples: 0, rejected: Vec::new() }
+        Self {
+            messages,
+            bytes,
+            samples: 0,
+            rejected: Vec::new(),
+            written: Written::default(),
+            spread: Vec::new(),
+        }
+    }
+}
+
+impl Tally {
+    /// Whether those who wrote and those who keep rejects have seen every message of the group, each once: the
+    /// ledger knows only that they are done (I2).
+    fn check(&self, metrics: &IngestMetrics) {
+        let is_counted = |rejected: &&Rejected| !self.spread.contains(&rejected.message);
+        let kept = self.rejected.iter().filter(is_counted).count() + self.spread.len();
+        let counted = self.written.messages + number(kept);
+        if counted != self.messages {
+            metrics.violated("messages of a settled group", counted, self.messages);
+        }
     }
 }
 
@@ -60,6 +84,19 @@ impl Group {
         }
     }
 
+    /// Notes that a message went to several shards.
+    pub(super) fn spread(&self, message: usize) {
+        self.tally().spread.push(message);
+    }
+
+    /// Notes what the task of a shard made durable of it, kept apart or spread not counted.
+    pub(super) fn wrote(&self, written: Written) {
+        let mut tally = self.tally();
+        tally.written.messages += written.messages;
+        tally.written.spooled_messages += written.spooled_messages;
+        tally.written.spooled_samples += written.spooled_samples;
+    }
+
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,12 +104,14 @@ impl Group {
     fn finish(self) {
         let latency = self.arrived.elapsed();
         let tally = self.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tally.check(&self.metrics);
         // Counted before it is told: whoever sees an acknowledgement finds it in the numbers.
         self.metrics.settled(Settled {
             messages: tally.messages,
             samples: tally.samples,
             bytes: tally.bytes,
             rejected: &tally.rejected,
+            written: tally.written,
             latency,
         });
         self.settlement.settle();

@@ -180,9 +180,11 @@ impl PipelineIntake {
         *standing = Standing::Good;
         for (index, publish) in group.into_iter().enumerate() {
             let verdict = sorter.check(&publish);
+            let mut is_kept_in_part = false;
             if let Some(mut effects) = sorter.effects() {
                 let in_part = effects.in_part.take().filter(|_| !is_replay && verdict.is_ok());
                 if let Some(in_part) = in_part {
+                    is_kept_in_part = true;
                     let whose = Whose { sender: sorter.sender(&publish.topic), message: index, samples: 0 };
                     let reject = in_part.reject(publish.clone(), received_at);
                     shared.keep(Reject { is_in_part: true, ..reject }, whose, opened);
@@ -193,7 +195,7 @@ impl PipelineIntake {
             received_at = received_at.saturating_add(sorter.span());
             samples += match verdict {
                 Ok(samples) => {
-                    let checked = Checked { publish, index, received_at: at, group: opened };
+                    let checked = Checked { publish, index, received_at: at, group: opened, is_kept_in_part };
                     sorter.lay_out(checked, &mut shards);
                     samples
                 }

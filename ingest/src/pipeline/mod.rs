@@ -11,9 +11,11 @@
 mod batcher;
 mod birth_writer;
 mod budget;
+mod counts;
 mod group;
 mod intake;
 mod limiter;
+mod outlet;
 mod queue;
 mod reject_writer;
 mod routes;
@@ -27,7 +29,7 @@ mod tests;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tidemill_store::append::{AppendError, AppendMetrics, Executor, ShardAppender};
+use tidemill_store::append::{AppendError, AppendMetrics, Executor, RetryPolicy, ShardAppender};
 use tidemill_store::layout::{EraWatch, Eras, ShardCount};
 use tidemill_store::model::{Clock, Shard, WriterId};
 use tidemill_store::wide::{Wide, WriteError};
@@ -38,6 +40,7 @@ use batcher::Batcher;
 use birth_writer::{BirthWriter, look_up_in};
 use budget::Budget;
 pub use intake::{PipelineIntake, Replayed, StillRefused};
+use outlet::{Outlet, SideOutlet};
 use queue::ShardQueue;
 use reject_writer::RejectWriter;
 use shared::{Keeper, Shared, StartShard, Tasks, stopped};
@@ -47,6 +50,7 @@ use crate::decode::NamePool;
 use crate::metrics::IngestMetrics;
 use crate::rejects::RejectLog;
 use crate::source::Command;
+use crate::spool::{self, Forwarder, Spool};
 
 /// How often a draining pipeline looks whether it is empty.
 const DRAIN_TICK: Duration = Duration::from_millis(2);
@@ -78,6 +82,18 @@ pub enum PipelineFailure {
         /// Why.
         source: WriteError,
     },
+    /// What was written to the spool could not be made durable.
+    #[error("the spool is broken until restart")]
+    Spool {
+        /// Why.
+        source: spool::AppendError,
+    },
+    /// What is in the spool could not be forwarded.
+    #[error("the spool could not be forwarded")]
+    Forward {
+        /// Why.
+        source: spool::ForwardFailure,
+    },
     /// A task ended that should not.
     #[error("the task of the {task} ended unexpectedly")]
     Ended {
@@ -100,6 +116,8 @@ pub struct PipelineParts<W> {
     pub metrics: IngestMetrics,
     /// Counts what is written.
     pub append_metrics: AppendMetrics,
+    /// Takes what the store does not; without it messages wait for the store.
+    pub spool: Option<Spool>,
 }
 
 /// A running pipeline. Dropped, its tasks end when they are next idle and nothing more is settled.
@@ -121,6 +139,18 @@ fn keep_eras<W: Wide>(tasks: &Arc<Tasks>, (eras, clock, wide): (Arc<EraWatch>, A
     });
 }
 
+/// Forwards what is in the spool for as long as the pipeline runs.
+fn keep_forwarding<W: Wide>(
+    tasks: &Arc<Tasks>,
+    spool: Option<Spool>,
+    wide: &Arc<W>,
+    (retry, clock): (RetryPolicy, &Arc<dyn Clock>),
+) {
+    let Some(spool) = spool else { return };
+    let forwarder = Forwarder::new(spool, Arc::clone(wide), retry, Arc::clone(clock));
+    tasks.spawn("forwarder", outlet::forward(forwarder, stopped(tasks.stop.subscribe())));
+}
+
 /// What a pipeline left when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -134,30 +164,25 @@ impl Pipeline {
     /// Starts a pipeline. Needs a tokio runtime.
     pub fn start<W: Wide>(parts: PipelineParts<W>, config: IngestConfig) -> Result<Self, IngestConfigError> {
         config.check()?;
-        let PipelineParts { wide, eras, writer, clock, metrics, append_metrics } = parts;
+        let PipelineParts { wide, eras, writer, clock, metrics, append_metrics, spool } = parts;
         let budget = Budget::new(config.memory.in_flight_bytes_max);
         let (tasks, queue_max) = (Arc::new(Tasks::new()), budget.messages_max());
         let (rejects, queue) = mpsc::channel(queue_max);
         let rejects = Keeper::new(rejects, &config.rejects);
-        tasks.spawn(
-            "rejects",
-            RejectWriter {
-                wide: Arc::clone(&wide),
-                retry: config.retry,
-                log: RejectLog::new(writer, config.rejects),
-                queue,
-                stop: tasks.stop.subscribe(),
-            }
-            .run(),
-        );
+        let side = |failed| SideOutlet::new(Arc::clone(&wide), config.retry, spool.clone(), failed);
+        let outlet = side(|source| PipelineFailure::Rejects { source });
+        let log = RejectLog::new(writer, config.rejects);
+        let reject_writer = RejectWriter { log, outlet, queue, stop: tasks.stop.subscribe() };
+        tasks.spawn("rejects", reject_writer.run());
         let eras = Arc::new(EraWatch::new(eras, clock.now()));
         keep_eras(&tasks, (Arc::clone(&eras), Arc::clone(&clock), Arc::clone(&wide)));
         let (births, queue) = mpsc::channel(queue_max);
-        let birth_writer =
-            BirthWriter { wide: Arc::clone(&wide), retry: config.retry, queue, stop: tasks.stop.subscribe() };
+        let outlet = side(|source| PipelineFailure::Births { source });
+        let birth_writer = BirthWriter { outlet, queue, stop: tasks.stop.subscribe() };
         tasks.spawn("births", birth_writer.run());
         let (commands, to_publish) = mpsc::channel(COMMANDS_MAX);
         let look_up = look_up_in(Arc::clone(&wide));
+        keep_forwarding(&tasks, spool.clone(), &wide, (config.retry, &clock));
         let executor = Executor::new(wide, config.retry, append_metrics);
         let start_shard: StartShard = {
             let (clock, metrics, rejects) = (Arc::clone(&clock), metrics.clone(), rejects.clone());
@@ -165,10 +190,12 @@ impl Pipeline {
             Box::new(move |tasks: &Arc<Tasks>, shard: Shard| {
                 let (queue, taker) = ShardQueue::new(batch);
                 let batcher = Batcher {
+                    writer,
+                    limits: append,
                     shard,
                     appender: ShardAppender::new(shard, writer, eras.current().eras, append),
                     eras: Arc::clone(&eras),
-                    executor: executor.clone(),
+                    outlet: Outlet::new(shard, executor.clone(), spool.clone()),
                     clock: Arc::clone(&clock),
                     metrics: metrics.clone(),
                     rejects: rejects.clone(),

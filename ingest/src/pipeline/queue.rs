@@ -50,6 +50,8 @@ pub(super) struct Origin {
     /// When it came.
     pub(super) received_at: Timestamp,
     pub(super) publish: Publish,
+    /// Whether some of its points are in other shards.
+    pub(super) is_spread: bool,
 }
 
 /// What a connection knows of the batch that it laid messages into last.
@@ -134,7 +136,7 @@ impl Batch {
     /// Ends a message over the points added since the last one. Whether its group is new to the batch.
     pub(super) fn close_message(
         &mut self,
-        message: usize,
+        (message, is_spread): (usize, bool),
         publish: Publish,
         received_at: Timestamp,
         group: &Share<Group>,
@@ -145,7 +147,7 @@ impl Batch {
         }
         self.bytes += cost(&publish);
         let (points_end, part) = (self.points.len(), self.parts.len() - 1);
-        self.messages.push(Origin { points_end, part, message, received_at, publish });
+        self.messages.push(Origin { points_end, part, message, received_at, publish, is_spread });
         is_new
     }
 }

@@ -4,17 +4,17 @@
 //! its group when it is durable, and not before (I1).
 
 use std::pin::pin;
-use std::sync::Arc;
 
-use tidemill_store::append::RetryPolicy;
+use tidemill_store::append::PlannedWrite;
 use tidemill_store::layout::tables::REJECTS;
-use tidemill_store::wide::{Wide, WriteError, WriteTime};
+use tidemill_store::wide::{Wide, WriteTime};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::PipelineFailure;
 use super::group::{Group, settle};
 use super::limiter::LogLimiter;
+use super::outlet::SideOutlet;
 use super::shared::stopped;
 use crate::ledger::Share;
 use crate::rejects::{Reject, RejectBatch, RejectLog};
@@ -29,11 +29,10 @@ pub(super) struct Entry {
     pub(super) share: Share<Group>,
 }
 
-/// Writes rejects to `wide`.
+/// Writes rejects.
 pub(super) struct RejectWriter<W> {
-    pub(super) wide: Arc<W>,
-    pub(super) retry: RetryPolicy,
     pub(super) log: RejectLog,
+    pub(super) outlet: SideOutlet<W>,
     pub(super) queue: mpsc::Receiver<Entry>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -57,26 +56,13 @@ impl<W: Wide> RejectWriter<W> {
             for entry in &entries {
                 note(&mut limiter, &entry.reject);
             }
-            for batch in self.log.batches(entries.iter().map(|entry| &entry.reject)) {
-                self.write(&batch).await.map_err(|source| PipelineFailure::Rejects { source })?;
+            for RejectBatch { partition, rows, received_at } in
+                self.log.batches(entries.iter().map(|entry| &entry.reject))
+            {
+                let at = WriteTime::from_micros(received_at.micros_floor());
+                self.outlet.deliver(PlannedWrite { table: &REJECTS, partition, at, rows }).await?;
             }
             entries.drain(..).for_each(|entry| settle(entry.share));
-        }
-    }
-
-    /// Writes `batch`, again and again with the same keys, bytes and time, until the store takes it (I5).
-    async fn write(&self, batch: &RejectBatch) -> Result<(), WriteError> {
-        let at = WriteTime::from_micros(batch.received_at.micros_floor());
-        let mut failures = 0_u32;
-        loop {
-            match self.wide.put(&REJECTS, &batch.partition, &batch.rows, at).await {
-                Err(error) if error.is_transient() => {
-                    failures = failures.saturating_add(1);
-                    // Without random bits waits lose their spread, nothing else.
-                    sleep(self.retry.wait(failures, getrandom::u64().unwrap_or(0))).await;
-                }
-                done => return done,
-            }
         }
     }
 }

@@ -38,6 +38,7 @@ pub(super) struct Sorter {
     windows: Vec<TimeWindow>,
     metrics_max: usize,
     metrics_per_message_max: usize,
+    payload_bytes_max: usize,
     routes: Routes,
     decoder: Decoder,
     message: Message,
@@ -80,6 +81,8 @@ pub(super) struct Checked<'g> {
     pub(super) index: usize,
     pub(super) received_at: Timestamp,
     pub(super) group: &'g Share<Group>,
+    /// Whether a part of it is kept as a reject.
+    pub(super) is_kept_in_part: bool,
 }
 
 impl Sorter {
@@ -96,6 +99,7 @@ impl Sorter {
             windows: Vec::new(),
             metrics_max: config.memory.metrics_max,
             metrics_per_message_max: config.decode.metrics_max,
+            payload_bytes_max: config.memory.payload_bytes_max,
             routes: Routes::new(templates, metrics, config.memory.topics_max),
             decoder: Decoder::new(config.decode).sharing(pool),
             message: Message::default(),
@@ -134,6 +138,14 @@ impl Sorter {
     /// Decodes a message and checks all of it. Gives how many samples it has; [`Sorter::lay_out`] takes them.
     pub(super) fn check(&mut self, publish: &Publish) -> Result<usize, Refused> {
         self.effects = None;
+        let (bytes, bytes_max) = (publish.payload.len(), self.payload_bytes_max);
+        if bytes > bytes_max {
+            return Err(Refused::dead(
+                "size",
+                &format_args!("{bytes} bytes; at most {bytes_max} are taken"),
+                0,
+            ));
+        }
         let route = self.routes.route(&publish.topic).map_err(|error| Refused::dead("topic", &error, 0))?;
         let (template, metric) = self.routes.template(route);
         let (Some(rules), Some(window)) = (self.templates.rules_at(template), self.windows.get(template))
@@ -272,7 +284,7 @@ impl Sorter {
     /// different shards only where an era changes between them.
     pub(super) fn lay_out(&mut self, checked: Checked<'_>, shards: &mut Shards<'_>) {
         let Self { eras, decoder, message, sources, entered, .. } = self;
-        let Checked { publish, index, received_at, group } = checked;
+        let Checked { publish, index, received_at, group, is_kept_in_part } = checked;
         let (bytes, mut publish) = (cost(&publish), Some(publish));
         let mut untimed = received_at;
         let placed = message.points().zip(sources.iter()).map(|(point, source)| {
@@ -283,14 +295,25 @@ impl Sorter {
             (eras.place(source, time).shard, time, source, point.values)
         });
         let mut placed = placed.peekable();
+        // Where there is nothing to write nobody counts it, and what is kept in part would count twice.
+        let mut is_spread = is_kept_in_part || placed.peek().is_none();
+        if is_spread {
+            group.owed().into_iter().for_each(|group| group.spread(index));
+        }
         while let Some(&(shard, ..)) = placed.peek() {
             let (names, entered) = (decoder.names(), entered.entry(shard).or_default());
             let is_new = shards.lay(shard, bytes, |batch| {
                 while let Some((_, time, source, values)) = placed.next_if(|next| next.0 == shard) {
                     batch.add(source, time, values, entered, |slot| names.metric(slot));
                 }
-                let origin = if placed.peek().is_some() { publish.clone() } else { publish.take() };
-                origin.is_some_and(|origin| batch.close_message(index, origin, received_at, group))
+                let goes_on = placed.peek().is_some();
+                if goes_on && !is_spread {
+                    is_spread = true;
+                    group.owed().into_iter().for_each(|group| group.spread(index));
+                }
+                let origin = if goes_on { publish.clone() } else { publish.take() };
+                let message = (index, is_spread);
+                origin.is_some_and(|origin| batch.close_message(message, origin, received_at, group))
             });
             if is_new.is_none() {
                 // Nobody writes this shard any more: the pipeline has failed, and the group is abandoned.

@@ -214,6 +214,8 @@ impl ShardAppender {
         });
         WritePlan {
             shard: self.shard,
+            writer: self.writer,
+            catalog_count: self.catalog.count(),
             catalog: catalog.chunks(CATALOG_ROWS_PER_WRITE).map(rows).collect(),
             marks: marks.chunks(MARKS_PER_WRITE).map(<[Row]>::to_vec).collect(),
             marks_at: self.marks_at,

@@ -18,7 +18,7 @@ pub use appender::{AppendLimits, ShardAppender};
 pub use backoff::RetryPolicy;
 pub use execute::{AppendError, Executor};
 pub use metrics::AppendMetrics;
-pub use plan::{Appended, Refusal, RefusalReason, Stage, WritePlan};
+pub use plan::{Appended, PlannedWrite, Refusal, RefusalReason, Stage, WritePlan};
 
 #[cfg(test)]
 mod tests;

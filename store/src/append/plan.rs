@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::catalog::CatalogFull;
-use crate::layout::Place;
-use crate::model::Shard;
-use crate::wide::{Row, WriteTime};
+use crate::layout::tables::{CATALOG, MARKS, SEGMENTS};
+use crate::layout::{CatalogRow, MarkRow, MarkState, Place, SegmentRow};
+use crate::model::{CatalogN, Shard, WriterId};
+use crate::wide::{Key, Row, Table, WriteTime};
 
 /// The stages of a plan; each is durable before the next begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +79,9 @@ pub struct Appended {
 #[must_use = "points are durable only after their plan was carried out"]
 pub struct WritePlan {
     pub(super) shard: Shard,
+    pub(super) writer: WriterId,
+    /// All rows of the writer's catalog once this plan is carried out.
+    pub(super) catalog_count: CatalogN,
     /// Rows that may be written in any order among themselves.
     pub(super) catalog: Vec<Vec<Row>>,
     pub(super) marks: Vec<Vec<Row>>,
@@ -90,6 +94,19 @@ pub struct WritePlan {
     pub(super) refusals: Vec<Refusal>,
     pub(super) appended: Appended,
     pub(super) outstanding: Arc<AtomicBool>,
+}
+
+/// One write of a plan, for whoever carries it out later and elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedWrite {
+    /// The table.
+    pub table: &'static Table,
+    /// The partition.
+    pub partition: Key,
+    /// The write time; of marks the least, see [`WritePlan::writes`].
+    pub at: WriteTime,
+    /// The rows.
+    pub rows: Vec<Row>,
 }
 
 /// The segments of one bucket, to be written one after another.
@@ -113,6 +130,49 @@ impl WritePlan {
     /// Whether nothing is left to write.
     pub fn is_finished(&self) -> bool {
         self.catalog.is_empty() && self.marks.is_empty() && self.segments.is_empty()
+    }
+
+    /// All that is left to write, in the order in which it must become durable: complete by itself, with a mark for
+    /// every bucket that gets a segment, because by the time somebody else carries it out the mark that is in the
+    /// store may be taken for abandoned, or be gone. Who does so writes all of a writer's plans in order, and marks
+    /// at a time of its own that is not below the one given and grows from mark to mark.
+    pub fn writes(&self) -> Vec<PlannedWrite> {
+        let catalog = self.catalog.iter().map(|rows| PlannedWrite {
+            table: &CATALOG,
+            partition: CatalogRow::partition(self.shard),
+            at: self.at,
+            rows: rows.clone(),
+        });
+        let mark = |rows: Vec<Row>| PlannedWrite {
+            table: &MARKS,
+            partition: MarkRow::partition(self.shard),
+            at: self.marks_at,
+            rows,
+        };
+        let covering = self.segments.iter().map(|segments| {
+            let (bucket, written_at) = (segments.place.bucket, self.marks_at);
+            let (writer, catalog) = (self.writer, self.catalog_count);
+            mark(vec![MarkRow { bucket, writer, state: MarkState::Open, catalog, written_at }.to_row()])
+        });
+        let segments = self.segments.iter().flat_map(|segments| {
+            segments.rows.iter().map(|row| PlannedWrite {
+                table: &SEGMENTS,
+                partition: SegmentRow::partition(segments.place),
+                at: self.at,
+                rows: vec![row.clone()],
+            })
+        });
+        catalog.chain(self.marks.iter().cloned().map(mark)).chain(covering).chain(segments).collect()
+    }
+
+    /// Ends the plan for its appender: what [`WritePlan::writes`] gave is durable elsewhere, and whoever has it
+    /// carries it out. From now on that is true of every later plan of this appender, too: none may be carried out
+    /// before those that were handed over.
+    pub fn hand_over(&mut self) {
+        self.catalog.clear();
+        self.marks.clear();
+        self.segments.clear();
+        self.release();
     }
 
     /// Lets the appender make its next plan.

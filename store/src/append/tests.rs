@@ -195,3 +195,49 @@ fn a_point_of_another_shard_is_a_broken_invariant() {
     let mut appender = ShardAppender::new(other, WriterId::from_random(2), eras, AppendLimits::default());
     let _ = appender.plan(&[one("a", 0)], seconds(1), now());
 }
+
+#[tokio::test]
+async fn a_plan_that_is_handed_over_reads_like_one_that_was_carried_out() {
+    let (direct, later) = (Memory::new(), Memory::new());
+    let (mut first, mut second) = (appender(AppendLimits::default()), appender(AppendLimits::default()));
+    for time in [5, 10, 2 * HOUR] {
+        let batch = one("d", time);
+        let mut plan = first.plan([&batch], seconds(100), now());
+        executor(&direct).execute(&mut plan).await.unwrap();
+        let mut plan = second.plan([&batch], seconds(100), now());
+        for write in plan.writes() {
+            later.put(write.table, &write.partition, &write.rows, write.at).await.unwrap();
+        }
+        plan.hand_over();
+    }
+    for table in [&CATALOG, &SEGMENTS] {
+        for partition in [CatalogRow::partition(SHARD), segments_of(0), segments_of(2)] {
+            let scan = Scan::partition(table, partition);
+            if table.partition.len() == scan.partition.parts().len() {
+                let (a, b) =
+                    (direct.scan(&scan, None).await.unwrap(), later.scan(&scan, None).await.unwrap());
+                assert_eq!(a.rows, b.rows);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_of_a_plan_carries_a_mark_for_every_bucket_with_segments_though_it_was_written_before() {
+    let mut appender = appender(AppendLimits::default());
+    for (round, marks) in [(0, 2), (1, 1)] {
+        let mut plan = appender.plan([&one("d", round)], seconds(100), now());
+        let tables: Vec<&str> = plan.writes().iter().map(|write| write.table.name).collect();
+        assert_eq!(tables.iter().filter(|&&name| name == "marks").count(), marks, "{tables:?}");
+        assert_eq!(tables.last(), Some(&"segments"));
+        assert!(
+            tables.is_sorted_by_key(|name| ["catalog", "marks", "segments"].iter().position(|at| at == name))
+        );
+        plan.hand_over();
+    }
+}
+
+fn segments_of(hour: i64) -> crate::wide::Key {
+    let bucket = crate::layout::Bucket::at(seconds(hour * HOUR), width());
+    SegmentRow::partition(crate::layout::Place { shard: SHARD, bucket })
+}

@@ -34,6 +34,7 @@ struct State {
     acknowledged: BTreeSet<u64>,
     refused: BTreeMap<u64, String>,
     connections: u64,
+    out_of_order: u64,
     closing: bool,
     last_error: String,
 }
@@ -89,6 +90,11 @@ impl Publisher {
         self.client.session().refused.clone()
     }
 
+    /// How many acknowledgements came before that of a message which was sent earlier on the same connection.
+    pub fn acknowledged_out_of_order(&self) -> u64 {
+        self.client.session().out_of_order
+    }
+
     /// How often a broker has accepted the connection.
     pub fn connections(&self) -> u64 {
         self.client.session().connections
@@ -121,6 +127,7 @@ impl State {
 
     fn settle(&mut self, id: u16) -> Result<u64> {
         let order = self.sent.remove(&id).context("an acknowledgement of nothing")?;
+        self.out_of_order += u64::from(self.sent.values().any(|&other| other < order));
         let message = self.unacknowledged.remove(&order).context("acknowledged twice")?;
         Ok(message.number)
     }

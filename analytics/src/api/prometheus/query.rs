@@ -13,7 +13,6 @@ use super::failure::Failure;
 use super::form::Form;
 use super::render::{self, Shape};
 use super::store::StoreSource;
-use super::used::{self, Used};
 use crate::promql::{Gathered, Lookback, Mode, Outcome, Query, Settings, Steps, Stop, gather};
 
 /// A query and how it is to be answered.
@@ -101,16 +100,14 @@ impl Question {
         queued: Duration,
     ) -> Result<Bytes, Failure> {
         let started = Instant::now();
-        let source = StoreSource::new(state);
-        let gathered = gather(&self.query, &self.settings, &source).await?;
-        let used = source.into_used();
+        let gathered = gather(&self.query, &self.settings, &StoreSource(state)).await?;
         let read = started.elapsed();
         let samples = gathered.samples();
         let bytes_max = state.0.limits.response_bytes_max;
         let stop = StopOnDrop(Arc::new(Stop::default()));
         let told = Arc::clone(&stop.0);
         let size = samples.saturating_add(self.settings.steps.count);
-        let timings = Timings { queued, read, started, used };
+        let timings = Timings { queued, read, started };
         compute(size, move || self.evaluate(&gathered, &told, &timings, bytes_max)).await?
     }
 
@@ -121,10 +118,7 @@ impl Question {
         timings: &Timings,
         bytes_max: usize,
     ) -> Result<Bytes, Failure> {
-        let Outcome { answer, mut notes } = self.query.evaluate(&self.settings, gathered, stop)?;
-        if let Some(warning) = used::expired(&timings.used) {
-            notes.warn(warning);
-        }
+        let Outcome { answer, notes } = self.query.evaluate(&self.settings, gathered, stop)?;
         let stats = self.stats.then(|| timings.stats(gathered.samples()));
         let shape =
             Shape { mode: self.settings.mode, steps: self.settings.steps, limit: self.limit, bytes_max };
@@ -137,7 +131,6 @@ struct Timings {
     queued: Duration,
     read: Duration,
     started: Instant,
-    used: Vec<Used>,
 }
 
 impl Timings {
@@ -154,7 +147,6 @@ impl Timings {
                 "execTotalTime": queued + total.as_secs_f64(),
             },
             "samples": { "totalQueryableSamples": samples, "peakSamples": samples },
-            "selectors": self.used.iter().map(Used::to_json).collect::<Vec<_>>(),
         })
     }
 }

@@ -194,7 +194,9 @@ async fn count_samples<W: Wide>(
 }
 
 fn conservation(accounting: &Accounting) -> String {
-    let Accounting { received, stored, duplicate, quarantined, dead_lettered, shed, in_flight } = accounting;
+    // There is no spool in a demonstration.
+    let Accounting { received, stored, duplicate, quarantined, dead_lettered, shed, in_flight, .. } =
+        accounting;
     format!(
         "received {received} = stored {stored} + duplicate {duplicate} + quarantined {quarantined} + dead-lettered \
          {dead_lettered} + shed {shed} + in flight {in_flight}\n"

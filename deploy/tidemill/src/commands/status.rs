@@ -14,10 +14,12 @@ use tidemill_store::wide::Wide;
 use super::on_store::{OnStore, is_in_use, mill, on_store};
 use crate::cli::StatusArgs;
 use crate::config::Config;
-use crate::status::{PATH, gather};
+use crate::status::{PATH, SPOOL_PATH, gather};
 
 /// Every segment that is not ground is looked at.
 const ANSWER_WITHIN: Duration = Duration::from_mins(2);
+/// What the spool holds is known at once.
+const SPOOL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The columns of the table: key in JSON, and heading.
 const COLUMNS: [(&str, &str); 10] = [
@@ -39,18 +41,44 @@ pub(crate) async fn status(config: &Config, args: &StatusArgs) -> anyhow::Result
     match on_store(config, show).await {
         Err(error) if is_in_use(&error) => {
             let address = config.http().address;
-            let asked = tokio::task::spawn_blocking(move || ask(address)).await?;
+            let asked = tokio::task::spawn_blocking(move || ask(address, PATH, ANSWER_WITHIN)).await?;
             show.print(
                 &asked.with_context(|| format!("{error:#}; the service at {address} gives no status"))?,
             )
+        }
+        Ok(()) if config.spool().is_some() && !args.json => {
+            let address = config.http().address;
+            let asked = tokio::task::spawn_blocking(move || ask(address, SPOOL_PATH, SPOOL_WITHIN)).await?;
+            match asked {
+                Ok(spool) => super::print(&spool_line(&spool)),
+                Err(error) => {
+                    super::print(&format!("spool: the service at {address} gives no answer: {error:#}\n"))
+                }
+            }
         }
         done => done,
     }
 }
 
-fn ask(address: SocketAddr) -> anyhow::Result<Json> {
-    let config = ureq::Agent::config_builder().timeout_global(Some(ANSWER_WITHIN)).build();
-    let mut answer = ureq::Agent::from(config).get(format!("http://{address}{PATH}")).call()?;
+/// What waits in the spool, where there is one.
+fn spool_line(spool: &Json) -> String {
+    let number = |key| cell(spool.get(key));
+    if spool.is_null() {
+        return String::new();
+    }
+    format!(
+        "spool: {} messages in {} records wait, {} of {} bytes used, oldest {} s\n",
+        number("messages"),
+        number("records"),
+        number("bytes"),
+        number("bytes_max"),
+        number("oldest_age_seconds")
+    )
+}
+
+fn ask(address: SocketAddr, path: &str, within: Duration) -> anyhow::Result<Json> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(within)).build();
+    let mut answer = ureq::Agent::from(config).get(format!("http://{address}{path}")).call()?;
     Ok(answer.body_mut().read_json()?)
 }
 
@@ -102,6 +130,7 @@ fn table(status: &Json) -> anyhow::Result<String> {
         _ = write!(text, "{total:>21}");
     }
     text.push('\n');
+    text.push_str(&status.get("spool").map(spool_line).unwrap_or_default());
     Ok(text)
 }
 
@@ -132,5 +161,13 @@ mod tests {
         assert_eq!(lines[1][..5], ["0", "1", "2", "3", "-"]);
         assert_eq!(lines[3], ["all", "2", "4", "6", "2026-01-01T00:00:00Z", "8", "10", "12", "14", "16"]);
         assert!(table(&json!({})).is_err());
+        let spool =
+            json!({"messages": 7, "records": 2, "bytes": 3, "bytes_max": 9, "oldest_age_seconds": 1.5});
+        let text = table(&json!({"shards": [], "spool": spool})).unwrap();
+        assert!(
+            text.ends_with("spool: 7 messages in 2 records wait, 3 of 9 bytes used, oldest 1.5 s\n"),
+            "{text}"
+        );
+        assert!(!table(&json!({"shards": [], "spool": null})).unwrap().contains("spool"));
     }
 }

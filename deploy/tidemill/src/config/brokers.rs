@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use tidemill_ingest::source::mqtt::{Broker, Identity, Login, MqttConfig, Tls, Version};
+use tidemill_ingest::source::mqtt::{Broker, Identity, Login, MqttConfig, Retained, Tls, Version};
 
 use super::check::in_flight;
-use super::raw::{RawMqtt, RawMqttVersion};
+use super::raw::{RawMqtt, RawMqttVersion, RawRetained};
 
 /// Default port of `mqtt://`.
 const PORT: u16 = 1883;
@@ -44,6 +44,11 @@ pub(super) fn brokers(
     config.keep_alive = raw.keep_alive.0;
     config.login = login(raw)?;
     config.tls = if scheme == Scheme::Mqtts { Some(tls(raw)?) } else { None };
+    config.leave_on_stop = raw.leave_on_stop;
+    config.retained = match raw.retained {
+        RawRetained::Take => Retained::Take,
+        RawRetained::Ignore => Retained::Ignore,
+    };
     config.packet_bytes_max = u32::try_from(raw.packet_bytes_max).context("packet_bytes_max is too large")?;
     config.in_flight_messages_max = in_flight("in_flight_max", raw.in_flight_max)?;
     config.drain_timeout = drain_timeout;

@@ -24,6 +24,7 @@ use super::mill::{mill, retention};
 use super::raw::{
     RawBackend, RawCassandra, RawConfig, RawConsistency, RawHttp, RawIngest, RawListener, RawQuery,
 };
+use super::spool::{SpoolConfig, spool};
 use super::templates::templates;
 
 /// Configuration that can be acted on.
@@ -32,6 +33,7 @@ pub(crate) struct Config {
     backend: Backend,
     first_era: FirstEra,
     ingest: IngestConfig,
+    spool: Option<SpoolConfig>,
     listener: Option<ListenerConfig>,
     mqtt: Option<MqttConfig>,
     mill: MillOptions,
@@ -78,10 +80,12 @@ impl Config {
     pub(crate) fn check(raw: &RawConfig) -> anyhow::Result<Self> {
         let shutdown_timeout = raw.shutdown_timeout.0;
         let retention = retention(&raw.store.retention).context("[store.retention]")?;
-        let ingest = ingest(&raw.ingest, retention.raw)?;
+        let mut ingest = ingest(&raw.ingest, retention.raw)?;
         let mqtt = brokers(&raw.ingest.mqtt, ingest.templates.subscriptions(), shutdown_timeout);
         let listener = listener(&raw.ingest.listener, shutdown_timeout)?;
         let packet_bytes_max = listener.as_ref().map_or(0, |listener| listener.limits.packet_bytes_max);
+        ingest.memory.payload_bytes_max =
+            packet_bytes_max.max(count("ingest.mqtt.packet_bytes_max", raw.ingest.mqtt.packet_bytes_max)?);
         ensure!(
             ingest.memory.in_flight_bytes_max >= 2 * packet_bytes_max,
             "ingest.memory_bytes_max ({}) must be at least twice ingest.listener.packet_bytes_max ({packet_bytes_max})",
@@ -91,6 +95,7 @@ impl Config {
             backend: backend(raw, &retention)?,
             first_era: first_era(raw)?,
             ingest,
+            spool: spool(&raw.ingest)?,
             listener,
             mqtt: mqtt.context("[ingest.mqtt]")?,
             mill: mill(&raw.mill, retention, raw.query.timeout.0).context("[mill]")?,
@@ -114,6 +119,11 @@ impl Config {
     /// The pipeline.
     pub(crate) const fn ingest(&self) -> &IngestConfig {
         &self.ingest
+    }
+
+    /// The spool, where there is one.
+    pub(crate) const fn spool(&self) -> Option<&SpoolConfig> {
+        self.spool.as_ref()
     }
 
     /// The brokers to consume from, where there are any.
@@ -240,37 +250,26 @@ fn ingest(raw: &RawIngest, kept: Option<Duration>) -> anyhow::Result<IngestConfi
 }
 
 fn reads(raw: &RawQuery) -> anyhow::Result<ReadLimits> {
-    let defaults = ReadLimits::default();
     Ok(ReadLimits {
         samples_max: count("query.samples_max", raw.samples_max)?,
-        // Time and value of each.
-        bytes_max: count("query.samples_max", raw.samples_max.saturating_mul(16))?.max(defaults.bytes_max),
         head_bytes_max: count("query.head_bytes_max", raw.head_bytes_max)?,
-        ..defaults
+        ..ReadLimits::default()
     })
 }
 
 fn api(raw: &RawQuery) -> anyhow::Result<ApiLimits> {
-    ensure!(!raw.timeout.0.is_zero(), "query.timeout must be positive");
     ensure!(!raw.lookback_delta.0.is_zero(), "query.lookback_delta must be positive");
-    if let Some((metric, _)) = raw.intervals.iter().find(|(_, interval)| interval.0.is_zero()) {
-        bail!("query.intervals: the interval of {metric:?} must be positive");
+    for (metric, interval) in &raw.intervals {
+        ensure!(!interval.0.is_zero(), "query.intervals.{metric} must be positive");
     }
-    let promql = PromqlLimits {
-        lookback_delta: raw.lookback_delta.0,
-        intervals: raw.intervals.iter().map(|(metric, interval)| (metric.clone(), interval.0)).collect(),
-        // What evaluation makes of samples counts like samples.
-        samples_max: count("query.samples_max", raw.samples_max.saturating_mul(2))?,
-        points_max: count("query.points_max", raw.points_max)?,
-    };
     Ok(ApiLimits {
         queries_max: count("query.concurrency_max", raw.concurrency_max)?,
-        queue_max: usize::try_from(raw.queue_max).context("query.queue_max is too large")?,
-        queue_wait_max: raw.queue_wait.0,
         query_timeout: raw.timeout.0,
-        response_bytes_max: count("query.response_bytes_max", raw.response_bytes_max)?,
-        series_max: count("query.series_max", raw.series_max)?,
-        promql,
+        promql: PromqlLimits {
+            lookback_delta: raw.lookback_delta.0,
+            intervals: raw.intervals.iter().map(|(metric, span)| (metric.clone(), span.0)).collect(),
+            ..PromqlLimits::default()
+        },
         ..ApiLimits::default()
     })
 }

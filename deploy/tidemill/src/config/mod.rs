@@ -9,9 +9,11 @@ mod load;
 mod mill;
 pub(crate) mod raw;
 mod span;
+mod spool;
 mod templates;
 
 pub(crate) use check::{Backend, Config, schema_options};
 pub(crate) use load::load;
 pub(crate) use raw::RawConfig;
 pub(crate) use span::Span;
+pub(crate) use spool::SpoolConfig;

@@ -230,6 +230,32 @@ section! {
     }
 }
 
+/// What an acknowledgement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawDurability {
+    /// The store; where there is a spool and the store is down or late, the spool.
+    Store,
+    /// The spool, always; the store gets everything from there.
+    Spool,
+}
+
+section! {
+    /// `[ingest.spool]`
+    RawSpool {
+        /// The directory that holds it; not given: no spool, messages wait for the store.
+        directory: Option<String> = None,
+        /// Most bytes on disk; when they are used up, acknowledgements stop until the store takes some.
+        bytes_max: u64 = 1 << 30,
+        /// How long a write to the store may take before the spool takes it instead.
+        store_deadline: Span = Span::seconds(2),
+        /// How fast the spool is forwarded once the store is back, so that live messages are not starved.
+        forward_bytes_per_second: u64 = 32 << 20,
+        /// File of keys, `id:64 hexadecimal digits` a line; the last one writes, all read. Not given: no encryption.
+        key_file: Option<String> = None,
+    }
+}
+
 section! {
     /// `[ingest]`
     RawIngest {
@@ -258,6 +284,10 @@ section! {
         /// How long a writer leaves the mark of a bucket open in which nothing more comes: what is open is ground only
         /// in parts.
         bucket_idle: Span = Span::seconds(600),
+        /// What an acknowledgement waits for.
+        durability: RawDurability = RawDurability::Store,
+        /// Where messages go that the store does not take in time.
+        spool: RawSpool = RawSpool::default(),
         /// Limits of one message.
         message: RawMessage = RawMessage::default(),
         /// Devices connect here.
@@ -316,6 +346,16 @@ pub(crate) enum RawMqttVersion {
     V5,
 }
 
+/// What becomes of retained messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawRetained {
+    /// They are taken.
+    Take,
+    /// They are acknowledged and dropped.
+    Ignore,
+}
+
 section! {
     /// `[ingest.mqtt]`
     RawMqtt {
@@ -342,6 +382,11 @@ section! {
         client_key_file: Option<String> = None,
         /// How long the broker keeps the session while we are away.
         session_expiry: Span = Span::days(4),
+        /// Messages that the broker kept and sends because of our subscription: `take`, or `ignore` where payloads
+        /// carry no time and would count as new.
+        retained: RawRetained = RawRetained::Take,
+        /// Whether a stop is for good: subscriptions are taken back and what the broker still has for us is taken.
+        leave_on_stop: bool = false,
         /// Keep-alive.
         keep_alive: Span = Span::seconds(30),
         /// Unacknowledged messages of one connection.
@@ -390,28 +435,18 @@ section! {
 section! {
     /// `[query]`
     RawQuery {
-        /// Samples that one query may hold in memory: a day of ten-second samples of a thousand series.
-        samples_max: u64 = 10_000_000,
-        /// Series that one query may touch.
-        series_max: u64 = 100_000,
-        /// Steps of one PromQL range query.
-        points_max: u64 = 11_000,
-        /// Bytes of one answer.
-        response_bytes_max: u64 = 32 << 20,
+        /// Samples that one query may hold in memory.
+        samples_max: u64 = 5_000_000,
         /// How long one query may take.
         timeout: Span = Span::seconds(30),
-        /// Queries at once,
+        /// Queries at once; a few more wait, the rest are told to come back.
         concurrency_max: u64 = 16,
-        /// and how many more wait for their turn, which goes round among clients,
-        queue_max: u64 = 64,
-        /// and for how long; the rest is told to come back.
-        queue_wait: Span = Span::seconds(2),
-        /// How old a value may be to count as current in PromQL, where a query does not say.
+        /// How old a value may be to count as current in PromQL.
         lookback_delta: Span = Span::seconds(300),
         /// Memory for recent segments.
         head_bytes_max: u64 = 256 << 20,
-        /// At which intervals metrics come that come seldom, by name, such as `{ level = "1h" }`: their values are
-        /// current for a quarter longer than that.
+        /// At which intervals metrics come that come seldom, such as `{ level = "15m" }`: their values count as current
+        /// for a quarter longer than that.
         intervals: BTreeMap<String, Span> = BTreeMap::new(),
     }
 }

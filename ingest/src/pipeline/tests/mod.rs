@@ -6,6 +6,7 @@ mod replay;
 mod rig;
 mod routing;
 mod sparkplug;
+mod spooled;
 
 use std::time::Duration;
 

@@ -20,6 +20,7 @@ use crate::config::IngestConfig;
 use crate::metrics::{Accounting, IngestMetrics};
 use crate::pipeline::{Pipeline, PipelineParts};
 use crate::source::{Publish, Qos};
+use crate::spool::Spool;
 
 /// The time of day when a test starts.
 pub(super) const START_MILLIS: i64 = 1_800_000_000_000;
@@ -45,6 +46,7 @@ pub(super) struct Rig {
     pub(super) faults: Faults,
     pub(super) metrics: IngestMetrics,
     pub(super) eras: Arc<Eras>,
+    clock: Arc<TestClock>,
 }
 
 /// A sample as stored: device, metric, milliseconds, value.
@@ -104,18 +106,38 @@ impl Rig {
         eras: Eras,
         config: IngestConfig,
     ) -> Self {
+        let none = |_: &IngestMetrics, _: Arc<dyn Clock>| None::<Spool>;
+        Self::spooled(wide, (memory, faults), eras, config, (writer, none))
+    }
+
+    /// The same with what `spool` makes.
+    pub(super) fn spooled<S: Into<Option<Spool>>>(
+        wide: impl Wide,
+        (memory, faults): (Memory, Faults),
+        eras: Eras,
+        config: IngestConfig,
+        (writer, spool): (WriterId, impl FnOnce(&IngestMetrics, Arc<dyn Clock>) -> S),
+    ) -> Self {
         let eras = Arc::new(eras);
         let metrics = IngestMetrics::default();
+        let clock = Arc::new(TestClock { started: Instant::now(), moved_millis: AtomicI64::new(0) });
+        let shared: Arc<dyn Clock> = Arc::<TestClock>::clone(&clock);
+        let spool = spool(&metrics, Arc::clone(&shared)).into();
         let parts = PipelineParts {
             wide: Arc::new(wide),
             eras: Arc::clone(&eras),
             writer,
-            clock: Arc::new(TestClock { started: Instant::now(), moved_millis: AtomicI64::new(0) }),
+            clock: shared,
             metrics: metrics.clone(),
             append_metrics: AppendMetrics::register(&prometheus::Registry::new()).unwrap(),
+            spool,
         };
         let pipeline = Pipeline::start(parts, config).unwrap();
-        Self { pipeline, memory, faults, metrics, eras }
+        Self { pipeline, memory, faults, metrics, eras, clock }
+    }
+
+    pub(super) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn accounting(&self) -> Accounting {
@@ -156,7 +178,11 @@ impl Rig {
         for (shard, mark) in self.marks().await {
             let partition = SegmentRow::partition(Place { shard, bucket: mark.bucket });
             for row in self.rows(&SEGMENTS, partition).await {
-                segments.push((shard, SegmentRow::from_row(&row).unwrap()));
+                let segment = SegmentRow::from_row(&row).unwrap();
+                // The others have marks of their own.
+                if segment.writer == mark.writer {
+                    segments.push((shard, segment));
+                }
             }
         }
         segments
@@ -171,6 +197,7 @@ impl Rig {
                 .await
                 .iter()
                 .map(|row| CatalogRow::from_row(row).unwrap())
+                .filter(|known| known.writer == row.writer)
                 .map(|row| (row.n, row.source))
                 .collect();
             let segment = Segment::decode(row.body.clone(), Limits::DEFAULT).unwrap();

@@ -29,6 +29,8 @@ pub(super) enum Heard {
     Message(Publish, Option<u16>),
     /// The answer to our subscriptions: all granted.
     Subscribed,
+    /// The answer to taking back a subscription.
+    Unsubscribed,
     /// Our DISCONNECT, and with it every acknowledgement before, has been written.
     GoodbyeSent,
     /// Nothing that matters here.
@@ -65,6 +67,9 @@ pub(super) fn open(
     }
 }
 
+/// The largest packet there is. Any bound below would end the connection, each time that the broker sends what is larger.
+const PACKET_BYTES_V311: usize = 268_435_455 + 5;
+
 fn open_v311(
     config: &MqttConfig,
     broker: &Broker,
@@ -72,11 +77,11 @@ fn open_v311(
     tls: Option<&Arc<ClientConfig>>,
 ) -> (Requests, Client) {
     let mut options = rumqttc::MqttOptions::new(client_id, &broker.host, broker.port);
-    let packet_bytes_max = usize::try_from(config.packet_bytes_max).unwrap_or(usize::MAX);
+    let outgoing_bytes_max = usize::try_from(config.packet_bytes_max).unwrap_or(usize::MAX);
     options
         .set_clean_session(false)
         .set_keep_alive(config.keep_alive)
-        .set_max_packet_size(packet_bytes_max, packet_bytes_max)
+        .set_max_packet_size(PACKET_BYTES_V311, outgoing_bytes_max)
         .set_inflight(OUTGOING_MAX)
         .set_manual_acks(true);
     if let Some(login) = &config.login {
@@ -207,6 +212,14 @@ impl Requests {
         }
     }
 
+    /// Takes subscriptions back.
+    pub(super) fn unsubscribe(&self, filters: &[String]) -> Result<(), Fault> {
+        filters.iter().try_for_each(|filter| match self {
+            Self::V311(requests) => requests.try_unsubscribe(filter.clone()).map_err(overflow),
+            Self::V5(requests) => requests.try_unsubscribe(filter.clone()).map_err(overflow),
+        })
+    }
+
     /// Says goodbye, after everything before it.
     pub(super) fn disconnect(&self) -> Result<(), Fault> {
         match self {
@@ -240,6 +253,7 @@ fn heard_v311(event: rumqttc::Event) -> Result<Heard, Fault> {
             let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
             subscribed(ack.return_codes.iter().find(|code| **code != granted))
         }
+        Event::Incoming(Packet::UnsubAck(_)) => Ok(Heard::Unsubscribed),
         Event::Outgoing(Outgoing::Disconnect) => Ok(Heard::GoodbyeSent),
         Event::Incoming(_) | Event::Outgoing(_) => Ok(Heard::Nothing),
     }
@@ -267,6 +281,7 @@ fn heard_v5(event: v5::Event) -> Result<Heard, Fault> {
             let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
             subscribed(ack.return_codes.iter().find(|code| **code != granted))
         }
+        Event::Incoming(Packet::UnsubAck(_)) => Ok(Heard::Unsubscribed),
         Event::Outgoing(Outgoing::Disconnect) => Ok(Heard::GoodbyeSent),
         Event::Incoming(_) | Event::Outgoing(_) => Ok(Heard::Nothing),
     }

@@ -10,8 +10,7 @@ pub const CONNECTIONS: u16 = 2;
 pub const IN_FLIGHT_MESSAGES_MAX: NonZeroU16 = NonZeroU16::new(1_000).unwrap();
 /// Bytes of one connection that are taken and not yet settled: 1,000 messages of 16 KiB.
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of one packet. Larger than the listener's: with MQTT 3.1.1 a broker cannot be told, and a larger message
-/// would break the connection each time it is delivered.
+/// Bytes of one packet. Larger than the listener's: what a broker took from its devices should be taken from it.
 pub const PACKET_BYTES_MAX: u32 = 1024 * 1024;
 /// How often the broker hears from us at least, and within which time a dead one is noticed.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -35,6 +34,15 @@ pub enum Version {
     V311,
     /// MQTT 5.
     V5,
+}
+
+/// What becomes of messages that a broker kept and sends because of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    /// They are taken like any other: said again what was said before, they are duplicates.
+    Take,
+    /// They are acknowledged and dropped; for devices whose messages carry no time, which would be stored anew.
+    Ignore,
 }
 
 /// One broker.
@@ -112,7 +120,13 @@ pub struct MqttConfig {
     pub login: Option<Login>,
     /// TLS; plain TCP without.
     pub tls: Option<Tls>,
-    /// Bytes of one packet. An MQTT 5 broker is told, and drops larger messages itself.
+    /// What becomes of retained messages; they are counted in any case.
+    pub retained: Retained,
+    /// Whether a stop is for good: the subscriptions are taken back, so that a group's messages go to its other
+    /// members, and what the broker has already given to this session is taken before the end.
+    pub leave_on_stop: bool,
+    /// Bytes of one packet. An MQTT 5 broker is told, and drops larger messages itself. An MQTT 3.1.1 broker cannot be
+    /// told, and would send the same message after every reconnection: larger ones are taken, and refused behind.
     pub packet_bytes_max: u32,
     /// Unacknowledged QoS 1 messages of one connection. An MQTT 5 broker is told; where a broker sends more, reading
     /// pauses.
@@ -143,6 +157,8 @@ impl MqttConfig {
             keep_alive: KEEP_ALIVE,
             login: None,
             tls: None,
+            retained: Retained::Take,
+            leave_on_stop: false,
             packet_bytes_max: PACKET_BYTES_MAX,
             in_flight_messages_max: IN_FLIGHT_MESSAGES_MAX,
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,

@@ -10,13 +10,14 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::backoff::Backoff;
 use super::client::{Client, Heard, Requests};
-use super::config::MqttConfig;
+use super::config::{MqttConfig, Retained};
 use super::fault::{Fault, FaultKind};
 use super::metrics::MqttMetrics;
 use crate::source::window::{Weight, Window, WindowLimits};
@@ -60,7 +61,20 @@ enum Link {
 struct Stopping {
     deadline: Pin<Box<Sleep>>,
     said_goodbye: bool,
+    /// Where the subscriptions are taken back: how far that is.
+    leaving: Option<Leaving>,
 }
+
+/// Leaving a broker for good.
+struct Leaving {
+    /// Subscriptions whose end the broker has not confirmed.
+    left: usize,
+    /// From then on nothing more comes of what the broker had for this session.
+    quiet: Pin<Box<Sleep>>,
+}
+
+/// So long nothing must come after the subscriptions are taken back.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What happened.
 enum Event<I> {
@@ -177,6 +191,12 @@ impl Consumer {
                 self.last_fault = None;
                 self.metrics.subscribed.inc();
             }
+            Heard::Unsubscribed => {
+                if let Some(leaving) = self.stopping.as_mut().and_then(|stopping| stopping.leaving.as_mut()) {
+                    leaving.left = leaving.left.saturating_sub(1);
+                    leaving.quiet.as_mut().reset(Instant::now() + QUIET);
+                }
+            }
             Heard::GoodbyeSent => {
                 self.metrics.connected.dec();
                 self.link = Link::Down { resume: Instant::now() };
@@ -188,12 +208,21 @@ impl Consumer {
 
     fn take(&mut self, publish: Publish, packet_id: Option<u16>) {
         let room = self.window.total().bytes < self.config.in_flight_bytes_max / 2;
-        if publish.qos == Qos::AtMostOnce && (self.stopping.is_some() || !room) {
+        let takes = self.stopping.as_mut().is_none_or(Stopping::takes);
+        self.metrics.retained.inc_by(u64::from(publish.retained));
+        let ignored = publish.retained && self.config.retained == Retained::Ignore;
+        if publish.qos == Qos::AtMostOnce && ignored {
+            return;
+        }
+        if publish.qos == Qos::AtMostOnce && !(takes && room) {
             self.metrics.shed.inc();
-        } else if self.stopping.is_none() {
+        } else if takes {
             let bytes = publish.topic.len() + publish.payload.len();
             self.held_weight.add(self.window.admit(packet_id, bytes));
-            self.held.push(publish);
+            // What is ignored is acknowledged in its turn, with the group that it would have been in.
+            if !ignored {
+                self.held.push(publish);
+            }
         }
         // A QoS 1 message that comes while stopping stays unacknowledged: the broker keeps it.
     }
@@ -238,11 +267,18 @@ impl Consumer {
     }
 
     fn begin_to_stop(&mut self) {
-        let deadline = Instant::now() + self.config.drain_timeout;
-        self.stopping.get_or_insert_with(|| Stopping {
-            deadline: Box::pin(sleep_until(deadline)),
-            said_goodbye: false,
+        if self.stopping.is_some() {
+            return;
+        }
+        let up = matches!(self.link, Link::Up { .. });
+        let leaves =
+            self.config.leave_on_stop && up && self.requests.unsubscribe(&self.subscriptions).is_ok();
+        let leaving = leaves.then(|| Leaving {
+            left: self.subscriptions.len(),
+            quiet: Box::pin(sleep_until(Instant::now() + QUIET)),
         });
+        let deadline = Box::pin(sleep_until(Instant::now() + self.config.drain_timeout));
+        self.stopping = Some(Stopping { deadline, said_goodbye: false, leaving });
     }
 
     fn end(self) -> usize {
@@ -250,6 +286,21 @@ impl Consumer {
             self.metrics.connected.dec();
         }
         self.turned_away + self.window.total().acks
+    }
+}
+
+impl Stopping {
+    /// Whether messages are still taken: while leaving, all that the broker has for this session.
+    fn takes(&mut self) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        leaving.quiet.as_mut().reset(Instant::now() + QUIET);
+        true
+    }
+
+    /// Whether the broker has nothing more for us.
+    fn is_quiet(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(leaving) = &mut self.leaving else { return true };
+        leaving.quiet.as_mut().poll(context).is_ready() && leaving.left == 0
     }
 }
 
@@ -275,7 +326,7 @@ impl Consumer {
             return Poll::Ready(Event::Submitted(intake, answer));
         }
         let idle = submission.is_none();
-        if idle && self.held.len() >= GROUP_MESSAGES_MAX {
+        if idle && self.held_weight.messages >= GROUP_MESSAGES_MAX {
             return Poll::Ready(Event::Submit);
         }
         if let Poll::Ready(event) = self.poll_end(context, idle) {
@@ -288,7 +339,7 @@ impl Consumer {
         }
         // What was ready to be read has been read: now it is one group.
         self.window.show();
-        if idle && !self.held.is_empty() { Poll::Ready(Event::Submit) } else { Poll::Pending }
+        if idle && self.held_weight.messages > 0 { Poll::Ready(Event::Submit) } else { Poll::Pending }
     }
 
     fn poll_stop<I>(&mut self, context: &mut Context<'_>) -> Poll<Event<I>> {
@@ -326,7 +377,7 @@ impl Consumer {
         if (drained && !up) || stopping.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Over);
         }
-        if drained && !std::mem::replace(&mut stopping.said_goodbye, true) {
+        if drained && stopping.is_quiet(context) && !std::mem::replace(&mut stopping.said_goodbye, true) {
             return Poll::Ready(match self.requests.disconnect() {
                 Ok(()) => Event::Progress,
                 Err(_) => Event::Over,

@@ -14,6 +14,7 @@ pub struct MqttMetrics {
     pub(super) disconnects: IntCounterVec,
     pub(super) stale_acks: IntCounter,
     pub(super) shed: IntCounter,
+    pub(super) retained: IntCounter,
     pub(super) poll_pauses: IntCounter,
     pub(super) in_flight: InFlightGauges,
 }
@@ -58,6 +59,10 @@ impl MqttMetrics {
             shed: counter(
                 "tidemill_mqtt_shed_messages_total",
                 "QoS 0 messages dropped before the pipeline, for lack of room or while stopping.",
+            )?,
+            retained: counter(
+                "tidemill_mqtt_retained_messages_total",
+                "Messages that a broker kept and sent because of a subscription; ignored or not.",
             )?,
             poll_pauses: counter(
                 "tidemill_mqtt_poll_pauses_total",

@@ -57,6 +57,8 @@ pub(super) async fn replay<W: Wide>(
         clock: Arc::new(SystemClock),
         metrics: metrics.clone(),
         append_metrics: AppendMetrics::register(&Registry::new())?,
+        // What comes back goes to the store or nowhere.
+        spool: None,
     };
     let pipeline = Pipeline::start(parts, keeping_nothing(config.ingest()))?;
     let mut replay =

@@ -1,0 +1,78 @@
+//! The table of the fault matrix: a row for each fault, with the oracle's verdict.
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Result, ensure};
+
+/// What the judges found in one row; all but the note must be zero.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Findings {
+    /// Samples of acknowledged messages that cannot be read.
+    pub(crate) lost: usize,
+    /// Samples read that nobody sent, or with another value.
+    pub(crate) invented: usize,
+    /// Samples read twice.
+    pub(crate) duplicated: usize,
+    /// Acknowledgements that came before that of an earlier message of the connection.
+    pub(crate) reordered: u64,
+    /// Whether it did not go on in time once the fault had ended.
+    pub(crate) stalled: u64,
+    /// How much was tried.
+    pub(crate) note: String,
+}
+
+impl std::ops::AddAssign for Findings {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.invented += other.invented;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.stalled += other.stalled;
+        self.note = if self.note.is_empty() { other.note } else { format!("{}; {}", self.note, other.note) };
+    }
+}
+
+static ROWS: Mutex<Vec<(&'static str, Result<Findings, String>)>> = Mutex::new(Vec::new());
+
+/// Notes how `row` ended; an error unless nothing was found.
+pub(crate) fn judge(row: &'static str, findings: Result<Findings>) -> Result<()> {
+    let shown = findings.as_ref().map(Clone::clone).map_err(|error| format!("{error:#}"));
+    ROWS.lock().unwrap_or_else(PoisonError::into_inner).push((row, shown));
+    let Findings { lost, invented, duplicated, reordered, stalled, note } = findings?;
+    let clean = lost + invented + duplicated == 0 && reordered + stalled == 0;
+    ensure!(
+        clean,
+        "{row}: lost {lost}, invented {invented}, duplicated {duplicated}, reordered {reordered}, stalled {stalled} \
+         ({note})"
+    );
+    Ok(())
+}
+
+/// The table of all rows so far.
+pub(crate) fn table() -> String {
+    let rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut text = String::new();
+    if rows.is_empty() {
+        return text;
+    }
+    let heads = ["lost", "invented", "duplicated", "reordered", "stalled"];
+    _ = write!(text, "\n{:<44}", "fault");
+    for head in heads {
+        _ = write!(text, "{head:>12}");
+    }
+    text.push('\n');
+    for (row, findings) in rows.iter() {
+        _ = write!(text, "{row:<44}");
+        match findings {
+            Ok(found) => {
+                for number in [found.lost, found.invented, found.duplicated] {
+                    _ = write!(text, "{number:>12}");
+                }
+                _ = writeln!(text, "{:>12}{:>12}   {}", found.reordered, found.stalled, found.note);
+            }
+            Err(error) => _ = writeln!(text, "   failed: {}", error.lines().next().unwrap_or_default()),
+        }
+    }
+    text
+}
