@@ -3,14 +3,15 @@
 //! A small trait, so that handlers are tested against canned answers and failures. The API knows nothing else of
 //! where samples lie.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
 use tidemill_store::codec::Run;
-use tidemill_store::model::{TimeRange, Timestamp};
+use tidemill_store::model::{TimeRange, Timestamp, ValueKind};
 use tidemill_store::read::{
-    Excess, Explain, Explained, Latest, Order, ReadFailure, Reader, Selector, Series, SeriesFolds,
-    SourceEntry,
+    Condition, Excess, Explain, Explained, Fold, Label, Latest, MetricEntry, Order, ReadFailure, Reader,
+    Selector, Series, SeriesFolds, SeriesRun, SourceEntry, Windowed,
 };
 use tidemill_store::rollup::{Fields, fold_run, fold_run_with_sketches};
 use tidemill_store::wide::Wide;
@@ -44,6 +45,47 @@ pub trait Query: Send + Sync + 'static {
         &self,
         selector: &Selector,
     ) -> impl Future<Output = Result<Vec<Arc<SourceEntry>>, QueryError>> + Send;
+
+    /// As [`Query::sources`], without those of which it is cheap to tell that they have no sample in `range`.
+    fn sources_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Vec<Arc<SourceEntry>>, QueryError>> + Send {
+        let _ = range;
+        self.sources(selector)
+    }
+
+    /// The values of a label among the sources of [`Query::sources_within`], in order, each once.
+    fn label_values(
+        &self,
+        selector: &Selector,
+        label: &Label,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Vec<String>, QueryError>> + Send {
+        async move {
+            let entries = self.sources_within(selector, range).await?;
+            let of = |entry: &Arc<SourceEntry>| values_of(entry, selector, label);
+            let values: BTreeSet<String> = entries.iter().flat_map(of).collect();
+            Ok(values.into_iter().collect())
+        }
+    }
+
+    /// The keys of the tags of the sources of [`Query::sources_within`], in order, each once.
+    fn tag_keys(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Vec<String>, QueryError>> + Send {
+        async move {
+            let entries = self.sources_within(selector, range).await?;
+            let keys = |entry: &Arc<SourceEntry>| {
+                entry.source.tags().iter().map(|(key, _)| key.as_str().to_owned()).collect::<Vec<_>>()
+            };
+            let keys: BTreeSet<String> = entries.iter().flat_map(keys).collect();
+            Ok(keys.into_iter().collect())
+        }
+    }
 
     /// The samples that match in `range`: each series once, its samples ascending with unique times.
     fn samples(
@@ -82,6 +124,56 @@ pub trait Query: Send + Sync + 'static {
         }
     }
 
+    /// The samples that match in `range`, columnar: each series once.
+    fn runs(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Explained<Vec<SeriesRun>>, QueryError>> + Send {
+        async move {
+            let Explained { answer, explain } = self.explained_samples(selector, range).await?;
+            Ok(Explained { answer: answer.into_iter().map(run).collect(), explain })
+        }
+    }
+
+    /// What is after the first of ascending `cuts`, up to and with the last: see [`Reader::windows`]. With `fold` it
+    /// is folds in any case. A store that knows no rollups gives samples, or folds them.
+    fn windows(
+        &self,
+        selector: &Selector,
+        cuts: &[Timestamp],
+        (fields, fold): (Fields, Fold),
+    ) -> impl Future<Output = Result<Explained<Windowed>, QueryError>> + Send {
+        async move {
+            let bounds = cuts.first().zip(cuts.last()).map(|(first, last)| [*first, *last].map(just_after));
+            let [start, end] = match bounds {
+                Some([Some(start), Some(end)]) => [start, end],
+                _ => [Timestamp::EPOCH; 2],
+            };
+            if fold == Fold::Always {
+                let cuts: Vec<Timestamp> = cuts.iter().copied().chain([end]).collect();
+                let Explained { answer, explain } = self.folds(selector, &cuts, fields).await?;
+                return Ok(Explained { answer: Windowed::Folds(answer), explain });
+            }
+            let Ok(range) = TimeRange::new(start, end) else {
+                return Ok(Explained { answer: Windowed::Runs(Vec::new()), explain: Explain::default() });
+            };
+            let Explained { answer, explain } = self.runs(selector, range).await?;
+            Ok(Explained { answer: Windowed::Runs(answer), explain })
+        }
+    }
+
+    /// The newest sample of each series that matches and has one in `range`, in the order of [`Query::latest`]. It may
+    /// lie behind the range, which says nothing of what there is before; others may be among them.
+    fn latest_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<Explained<Vec<Latest>>, QueryError>> + Send {
+        let _ = range;
+        self.latest(selector)
+    }
+
     /// The newest sample of each series that matches, in the order of tenant, device, tags and metric.
     fn latest(
         &self,
@@ -100,6 +192,27 @@ pub trait Query: Send + Sync + 'static {
 impl<W: Wide> Query for Reader<W> {
     async fn sources(&self, selector: &Selector) -> Result<Vec<Arc<SourceEntry>>, QueryError> {
         Ok(Reader::sources(self, selector).await?)
+    }
+
+    async fn sources_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Vec<Arc<SourceEntry>>, QueryError> {
+        Ok(Reader::sources_within(self, selector, range).await?)
+    }
+
+    async fn label_values(
+        &self,
+        selector: &Selector,
+        label: &Label,
+        range: TimeRange,
+    ) -> Result<Vec<String>, QueryError> {
+        Ok(Reader::label_values(self, selector, label, range).await?)
+    }
+
+    async fn tag_keys(&self, selector: &Selector, range: TimeRange) -> Result<Vec<String>, QueryError> {
+        Ok(Reader::tag_keys(self, selector, range).await?)
     }
 
     async fn samples(&self, selector: &Selector, range: TimeRange) -> Result<Vec<Series>, QueryError> {
@@ -123,6 +236,31 @@ impl<W: Wide> Query for Reader<W> {
         Ok(Reader::folds(self, selector, cuts, fields).await?)
     }
 
+    async fn runs(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<SeriesRun>>, QueryError> {
+        Ok(Reader::runs(self, selector, range).await?)
+    }
+
+    async fn windows(
+        &self,
+        selector: &Selector,
+        cuts: &[Timestamp],
+        (fields, fold): (Fields, Fold),
+    ) -> Result<Explained<Windowed>, QueryError> {
+        Ok(Reader::windows(self, selector, cuts, (fields, fold)).await?)
+    }
+
+    async fn latest_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<Latest>>, QueryError> {
+        Ok(Reader::latest_within(self, selector, range).await?)
+    }
+
     async fn latest(&self, selector: &Selector) -> Result<Explained<Vec<Latest>>, QueryError> {
         Ok(Reader::latest(self, selector).await?)
     }
@@ -135,6 +273,33 @@ impl<W: Wide> Query for Reader<W> {
     ) -> Result<Vec<TimeRange>, QueryError> {
         Ok(Reader::slices(self, selector, range, order).await?)
     }
+}
+
+fn values_of(entry: &SourceEntry, selector: &Selector, label: &Label) -> Vec<String> {
+    let source = &entry.source;
+    match label {
+        Label::Tenant => vec![source.tenant().to_string()],
+        Label::Device => vec![source.device().to_string()],
+        Label::Metric => {
+            let is_number = |metric: &&MetricEntry| metric.kinds.iter().any(|kind| kind != ValueKind::Text);
+            let numeric = selector.conditions.contains(&Condition::Numeric);
+            let metrics = entry.metrics.iter().filter(|metric| selector.means_metric(metric.metric.as_str()));
+            metrics
+                .filter(|metric| !numeric || is_number(metric))
+                .map(|metric| metric.metric.to_string())
+                .collect()
+        }
+        Label::Tag(key) => source.tags().get(key).map(ToString::to_string).into_iter().collect(),
+    }
+}
+
+fn just_after(time: Timestamp) -> Option<Timestamp> {
+    Timestamp::from_nanos(time.nanos().checked_add(1)?).ok()
+}
+
+fn run(series: Series) -> SeriesRun {
+    let run = series.samples.into_iter().map(|sample| (sample.time, sample.value)).collect();
+    SeriesRun { source: series.source, metric: series.metric, run }
 }
 
 fn folded(series: Series, cuts: &[Timestamp], fields: Fields) -> SeriesFolds {

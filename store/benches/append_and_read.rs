@@ -249,6 +249,7 @@ async fn ask<W: Wide>(reader: &Reader<W>, what: &str) {
         tenant: Some(Tenant::new("default").unwrap()),
         devices: devices.map(device).collect(),
         metrics: metrics.iter().map(|name| Metric::new(name).unwrap()).collect(),
+        ..Selector::default()
     };
     let hours: Vec<Timestamp> =
         (0..=24).map(|hour| Timestamp::EPOCH.saturating_add(Duration::from_hours(hour))).collect();

@@ -26,7 +26,8 @@ pub(super) fn fields(explain: &Explain, is_wanted: bool) -> Vec<(&'static str, J
     fields
 }
 
-fn object(explain: &Explain) -> Json {
+/// The explanation as an object.
+pub(super) fn object(explain: &Explain) -> Json {
     let names: Vec<String> = explain.resolutions.iter().rev().map(|resolution| name(*resolution)).collect();
     json!({
         "resolution": names.first().map_or("raw", String::as_str),

@@ -1,25 +1,29 @@
 //! How many queries run at once, how many wait for their turn, and how much memory answers take until their clients
 //! have taken them: all bounded, waits too (I6).
+//!
+//! Turns go round among the clients that wait, one each, so that one that asks much delays itself and not the others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::limits::ApiLimits;
 use super::problem::{Problem, ProblemKind};
+use super::turns::{Client, Turn, Turns};
 
 /// Lets queries in.
 #[derive(Debug)]
 pub(super) struct Gate {
-    running: Semaphore,
-    waiting: Semaphore,
+    turns: Arc<Turns>,
     /// Room for answers on their way, in KiB.
     room: Arc<Semaphore>,
     room_kib: usize,
     wait_max: Duration,
+    /// What a query is told that has no turn.
+    full: String,
 }
 
 /// Answers up to this size need no room.
@@ -43,22 +47,21 @@ impl Gate {
         Self {
             room: Arc::new(Semaphore::new(room_kib)),
             room_kib,
-            running: Semaphore::new(limits.queries_max),
-            waiting: Semaphore::new(limits.queue_max),
+            turns: Turns::new(limits.queries_max, limits.queue_max),
             wait_max: limits.queue_wait_max,
+            full: format!(
+                "too many queries: {} run at once, and {} more wait for at most {:?}; try again",
+                limits.queries_max, limits.queue_max, limits.queue_wait_max
+            ),
         }
     }
 
     /// Waits for a turn, which lasts until it is dropped. Refuses at once where too many wait, and after a while
-    /// where none ends. Turns come in the order of asking.
-    pub(super) async fn enter(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        if let Ok(turn) = self.running.try_acquire() {
-            return Ok(turn);
-        }
-        let _place = self.waiting.try_acquire().map_err(|_| self.overloaded())?;
-        match timeout(self.wait_max, self.running.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(self.overloaded()),
+    /// where none ends.
+    pub(super) async fn enter(&self, client: Client) -> Result<Turn, Problem> {
+        match timeout(self.wait_max, self.turns.turn(client)).await {
+            Ok(Some(turn)) => Ok(turn),
+            Ok(None) | Err(_) => Err(self.overloaded()),
         }
     }
 
@@ -76,7 +79,7 @@ impl Gate {
     }
 
     fn overloaded(&self) -> Problem {
-        Problem::new(ProblemKind::Overloaded, "too many queries run already; try again")
+        Problem::new(ProblemKind::Overloaded, self.full.clone())
             .retry_after(self.wait_max.max(Duration::from_secs(1)))
     }
 }
@@ -94,10 +97,10 @@ mod tests {
     #[tokio::test]
     async fn one_runs_one_waits_and_the_next_is_refused_at_once() {
         let gate = gate();
-        let first = gate.enter().await.unwrap();
-        let mut second = Box::pin(gate.enter());
+        let first = gate.enter(Client::UNKNOWN).await.unwrap();
+        let mut second = Box::pin(gate.enter(Client::UNKNOWN));
         assert!(poll!(&mut second).is_pending());
-        assert_eq!(gate.enter().await.unwrap_err().kind(), ProblemKind::Overloaded);
+        assert_eq!(gate.enter(Client::UNKNOWN).await.unwrap_err().kind(), ProblemKind::Overloaded);
         drop(first);
         assert!(second.await.is_ok());
     }
@@ -119,11 +122,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_ends_and_gives_its_place_back() {
         let gate = gate();
-        let turn = gate.enter().await.unwrap();
+        let turn = gate.enter(Client::UNKNOWN).await.unwrap();
         for _ in 0..3 {
-            assert_eq!(gate.enter().await.unwrap_err().kind(), ProblemKind::Overloaded);
+            assert_eq!(gate.enter(Client::UNKNOWN).await.unwrap_err().kind(), ProblemKind::Overloaded);
         }
         drop(turn);
-        assert!(gate.enter().await.is_ok());
+        assert!(gate.enter(Client::UNKNOWN).await.is_ok());
     }
 }

@@ -23,6 +23,7 @@ mod rejects;
 mod samples;
 mod strides;
 mod suggest;
+mod turns;
 mod windows;
 
 use std::future::Future;
@@ -44,6 +45,7 @@ pub use self::meta::{Check, Readiness, ReadinessProbe};
 pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
 pub use self::rejects::rejects_router;
 use self::strides::Strides;
+pub(crate) use self::turns::{CURRENT, Client};
 use crate::metrics::{HttpMetrics, Rejection};
 use crate::query::{Query, QueryError};
 
@@ -114,7 +116,7 @@ impl<Q: Query> ApiState<Q> {
     async fn run(&self, query: impl Future<Output = Result<Bytes, Problem>>) -> Result<Response, Problem> {
         let shared = &self.0;
         let answer = async {
-            let _turn = shared.gate.enter().await?;
+            let _turn = shared.gate.enter(Client::current()).await?;
             let answer = tokio::time::timeout(shared.limits.query_timeout, query).await;
             shared.gate.hold(answer.map_err(|_| too_slow(&shared.limits))??).await
         };

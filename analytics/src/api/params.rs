@@ -79,7 +79,7 @@ impl Params {
         devices.dedup();
         metrics.sort_unstable();
         metrics.dedup();
-        Ok(Selector { tenant, devices, metrics })
+        Ok(Selector { tenant, devices, metrics, conditions: Vec::new() })
     }
 
     /// `start` and `end`; by default the hour before `end`, and `end` now.

@@ -95,6 +95,7 @@ impl Walk<'_> {
     fn range(&mut self, selector: &Selector, window: i64, steps: Steps, wanted: Wanted, into: Into<'_>) {
         let ends = shifted(selector.shift, steps, self.settings);
         let demand = Demand {
+            slot: selector.slot,
             matchers: selector.matchers.clone(),
             after: ends.start.saturating_sub(window),
             through: ends.last(),

@@ -14,6 +14,8 @@ use super::value::Steps;
 /// What one selector of a query needs.
 #[derive(Debug, Clone)]
 pub struct Demand {
+    /// Which of the query's selectors asks, counted from 0.
+    pub slot: usize,
     /// Which series: those that fit all of these.
     pub matchers: Vec<Matcher>,
     /// Samples after this moment (nanoseconds since the epoch), which is not in it …

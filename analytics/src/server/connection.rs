@@ -23,7 +23,7 @@ use tower::ServiceExt;
 
 use super::ServerLimits;
 use super::guarded::{Guarded, Phase, Phases};
-use crate::api::{Problem, ProblemKind};
+use crate::api::{CURRENT, Client, Problem, ProblemKind};
 use crate::metrics::{HttpMetrics, Rejection};
 
 /// What a connection is told for which there is no place.
@@ -48,11 +48,12 @@ pub(super) fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "answers may wait for more to send");
     }
+    let client = stream.peer_addr().ok().map(|address| Client::at(address.ip()));
     let phases = Phases::default();
     let body_bytes_max = limits.body_bytes_max;
     let head_bytes_max = limits.head_bytes_max.max(HEAD_BYTES_MIN);
     let guarded = Guarded::new(stream, limits, phases.clone(), Arc::clone(&metrics));
-    let requests = Requests { router, phases, metrics, body_bytes_max };
+    let requests = Requests { router, client, phases, metrics, body_bytes_max };
     http1::Builder::new()
         // The guard keeps the time of heads: hyper's own timer runs while a connection is idle, too.
         .header_read_timeout(None)
@@ -66,6 +67,7 @@ const HEAD_BYTES_MIN: usize = 8 * 1024;
 /// Hands the requests of one connection to the router.
 pub(super) struct Requests {
     router: Router,
+    client: Option<Client>,
     phases: Phases,
     metrics: Arc<HttpMetrics>,
     body_bytes_max: u64,
@@ -84,7 +86,11 @@ impl Service<Request<Incoming>> for Requests {
         }
         let limit = usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX);
         let request = request.map(|body| Body::new(Limited::new(body, limit)));
-        self.router.clone().oneshot(request).map(|response| response.map(answer)).boxed()
+        let answered = self.router.clone().oneshot(request).map(|response| response.map(answer));
+        match self.client {
+            Some(client) => CURRENT.scope(client, answered).boxed(),
+            None => answered.boxed(),
+        }
     }
 }
 

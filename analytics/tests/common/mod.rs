@@ -89,11 +89,7 @@ impl Canned {
                 pending::<()>().await;
             }
         }
-        let wanted = |s: &&Series| {
-            selector.tenant.as_ref().is_none_or(|tenant| tenant == s.source.tenant())
-                && (selector.devices.is_empty() || selector.devices.contains(s.source.device()))
-                && (selector.metrics.is_empty() || selector.metrics.contains(&s.metric))
-        };
+        let wanted = |s: &&Series| selector.means(&s.source) && selector.means_metric(s.metric.as_str());
         let mut found: Vec<Series> = self.series.lock().unwrap().iter().filter(wanted).cloned().collect();
         found.sort_by_cached_key(|s| {
             (s.source.tenant().clone(), s.source.device().clone(), s.source.tags().clone(), s.metric.clone())

@@ -2,18 +2,20 @@
 //!
 //! Knows up to which row of each (shard, writer) it has read; it only grows. Kept small for fleets of millions:
 //! text once per source, metric sets shared, lookups through tables of 32-bit positions. It is a cache of what is
-//! stored: losing it loses nothing.
+//! stored: losing it loses nothing. `select` finds sources by their labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use hashbrown::{HashSet, HashTable};
+use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::condition::Label;
+use super::postings::{Texts, Values};
 use super::sets::{SetIndex, SharedSets};
 use super::{Selection, SourceEntry, SourceSet, id_hash, index};
 use crate::layout::{CatalogRow, Era, MetricFact};
-use crate::model::{CatalogN, Device, Metric, Shard, Source, SourceId, Tenant, WriterId};
+use crate::model::{CatalogN, Metric, Shard, Source, SourceId, TagKey, TagValue, Tags, Tenant, WriterId};
 use crate::read::Selector;
 
 /// Position of a source in one [`CatalogIndex`]; means nothing in another.
@@ -39,18 +41,21 @@ impl SourceIndex {
 pub struct CatalogIndex(RwLock<State>);
 
 #[derive(Debug, Default)]
-struct State {
-    sources: Vec<Indexed>,
+pub(super) struct State {
+    pub(super) sources: Vec<Indexed>,
     by_id: HashTable<SourceIndex>,
     /// The latest source of each device name; the others hang on it through [`Indexed::other`].
     by_device: HashTable<SourceIndex>,
-    tenants: HashSet<Tenant>,
-    sets: SharedSets,
+    /// The device of each source.
+    pub(super) devices: Texts,
+    pub(super) tenants: Values<Tenant>,
+    pub(super) tags: BTreeMap<TagKey, Values<TagValue>>,
+    pub(super) sets: SharedSets,
     logs: BTreeMap<(Shard, WriterId), Vec<SourceIndex>>,
 }
 
 #[derive(Debug)]
-struct Indexed {
+pub(super) struct Indexed {
     entry: Arc<SourceEntry>,
     set: SetIndex,
     /// Another source of a device of the same name, in whatever tenant.
@@ -124,26 +129,17 @@ impl CatalogIndex {
 
     /// The sources that a selector means, as far as they are known now.
     pub fn select(&self, selector: &Selector) -> Selection {
-        let metrics = selector.metrics.clone();
-        let mut selection = Selection { sources: SourceSet::default(), metrics };
-        let state = self.read();
-        let fits = state.sets.matching(|metric| selection.wants(metric));
-        let wanted = |indexed: &Indexed| {
-            selector.tenant.as_ref().is_none_or(|tenant| tenant == indexed.entry.source.tenant())
-                && fits.get(indexed.set.position()) == Some(&true)
-        };
-        if selector.devices.is_empty() {
-            let all = state.sources.iter().zip(0..).filter(|(indexed, _)| wanted(indexed));
-            for (_, at) in all {
-                selection.sources.insert(SourceIndex(at));
-            }
-        }
-        for device in &selector.devices {
-            for (at, _) in state.of_device(device).filter(|(_, indexed)| wanted(indexed)) {
-                selection.sources.insert(at);
-            }
-        }
-        selection
+        self.read().select(selector)
+    }
+
+    /// The values of a label among the sources that a selector means, in order.
+    pub fn values(&self, selector: &Selector, label: &Label) -> Vec<String> {
+        self.read().values(selector, label)
+    }
+
+    /// The keys of the tags of the sources that a selector means, in order.
+    pub fn tag_keys(&self, selector: &Selector) -> Vec<String> {
+        self.read().tag_keys(selector)
     }
 
     /// The series that a selection means, as far as they are known: for each wanted metric its sources.
@@ -232,7 +228,12 @@ impl State {
         self.by_id.find(id_hash(id), holds).copied()
     }
 
-    fn source(&self, at: SourceIndex) -> Option<&Arc<Source>> {
+    /// The position of a source's set of metrics.
+    pub(super) fn set_of(&self, at: SourceIndex) -> Option<usize> {
+        self.sources.get(at.position()).map(|indexed| indexed.set.position())
+    }
+
+    pub(super) fn source(&self, at: SourceIndex) -> Option<&Arc<Source>> {
         self.sources.get(at.position()).map(|indexed| &indexed.entry.source)
     }
 
@@ -248,10 +249,11 @@ impl State {
 
     fn insert(&mut self, row: &CatalogRow) -> SourceIndex {
         let at = SourceIndex(index(self.sources.len()));
-        let source = self.with_shared_tenant(&row.source);
+        let source = self.with_shared_labels(&row.source, at);
         let (set, metrics) = self.sets.join(row.metrics.iter().cloned().collect());
         let entry = Arc::new(SourceEntry { source, metrics });
-        let other = self.put_first_of_device(at, entry.source.device());
+        self.devices.push(entry.source.device().as_str());
+        let other = self.put_first_of_device(at, entry.source.device().as_str());
         let hash = id_hash(entry.source.id());
         self.sources.push(Indexed { entry, set, other });
         let sources = &self.sources;
@@ -262,10 +264,11 @@ impl State {
     }
 
     /// Makes `at` the head of its device's chain and gives the head before it.
-    fn put_first_of_device(&mut self, at: SourceIndex, device: &Device) -> Option<SourceIndex> {
+    fn put_first_of_device(&mut self, at: SourceIndex, device: &str) -> Option<SourceIndex> {
         let sources = &self.sources;
-        let device_at =
-            |at: &SourceIndex| sources.get(at.position()).map(|indexed| indexed.entry.source.device());
+        let device_at = |at: &SourceIndex| {
+            sources.get(at.position()).map(|indexed| indexed.entry.source.device().as_str())
+        };
         let same = |at: &SourceIndex| device_at(at) == Some(device);
         if let Some(head) = self.by_device.find_mut(name_hash(device), same) {
             return Some(std::mem::replace(head, at));
@@ -275,22 +278,32 @@ impl State {
         None
     }
 
-    fn of_device(&self, device: &Device) -> impl Iterator<Item = (SourceIndex, &Indexed)> {
-        let same = |at: &SourceIndex| self.source(*at).is_some_and(|source| source.device() == device);
+    pub(super) fn of_device(&self, device: &str) -> impl Iterator<Item = (SourceIndex, &Indexed)> {
+        let same =
+            |at: &SourceIndex| self.source(*at).is_some_and(|source| source.device().as_str() == device);
         let head = self.by_device.find(name_hash(device), same).copied();
         std::iter::successors(head, |at| self.sources.get(at.position())?.other)
             .filter_map(|at| Some((at, self.sources.get(at.position())?)))
     }
 
-    /// The same source with the text of its tenant shared: there are many sources and few tenants.
-    fn with_shared_tenant(&mut self, source: &Arc<Source>) -> Arc<Source> {
-        let tenant = self.tenants.get_or_insert_with(source.tenant(), Tenant::clone).clone();
-        Arc::new(Source::new(tenant, source.device().clone(), source.tags().clone()))
+    /// The same source with the texts of its tenant and tags shared: there are many sources and few of these. Enters
+    /// it under all of them.
+    fn with_shared_labels(&mut self, source: &Arc<Source>, at: SourceIndex) -> Arc<Source> {
+        let tenant = self.tenants.enter(source.tenant(), at);
+        let mut tags = Vec::with_capacity(source.tags().iter().len());
+        for (key, value) in source.tags().iter() {
+            let values = self.tags.entry(key.clone()).or_default();
+            let value = values.enter(value, at);
+            let key = self.tags.get_key_value(key).map_or_else(|| key.clone(), |(kept, _)| kept.clone());
+            tags.push((key, value));
+        }
+        let tags = Tags::new(tags).unwrap_or_else(|_| source.tags().clone());
+        Arc::new(Source::new(tenant, source.device().clone(), tags))
     }
 }
 
-fn name_hash(device: &Device) -> u64 {
-    xxh3_64(device.as_str().as_bytes())
+fn name_hash(device: &str) -> u64 {
+    xxh3_64(device.as_bytes())
 }
 
 #[cfg(test)]
@@ -300,7 +313,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{TagKey, TagValue, Tags, ValueKind};
+    use crate::model::{Device, ValueKind};
 
     fn source(tenant: &str, device: &str, site: u8) -> Arc<Source> {
         let tag = (TagKey::new("site").unwrap(), TagValue::new(&site.to_string()).unwrap());
@@ -340,6 +353,7 @@ mod tests {
                 tenant: tenant.map(|tenant| Tenant::new(&tenant).unwrap()),
                 devices: devices.iter().map(|device| Device::new(device).unwrap()).collect(),
                 metrics: metrics.into_iter().map(|metric| fact(metric).metric).collect(),
+                conditions: Vec::new(),
             }
         })
     }

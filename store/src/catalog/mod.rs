@@ -1,18 +1,22 @@
 //! Which sources exist and which metrics they have: the writers' logs, and the index over them.
 //!
 //! A writer numbers what it finds out, densely per shard, and names a source in segments by that number
-//! (`log`). A reader merges all writers' rows by union (`index`). Pure: what is written and read where is
+//! (`log`). A reader merges all writers' rows by union (`index`) and finds sources by labels (`select`, `postings`). Pure: what is written and read where is
 //! decided in `append` and `read`.
 
+mod condition;
 mod entry;
 mod index;
 mod log;
+mod postings;
+mod select;
 mod selection;
 mod sets;
 mod source_set;
 
 use crate::model::SourceId;
 
+pub use condition::{Allowed, Condition, Label, Test};
 pub use entry::{Kinds, MetricEntry, MetricSet, SourceEntry};
 pub use index::{CatalogIndex, SourceIndex};
 pub use log::{CatalogFull, CatalogLimits, CatalogLog, MetricSlot, SourceSlot};

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::{MetricSet, index};
+use super::{MetricEntry, MetricSet, index};
 use crate::layout::MetricFact;
 use crate::model::Metric;
 
@@ -64,9 +64,19 @@ impl SharedSets {
             .flat_map(|shared| shared.set.iter().map(|entry| &entry.metric))
     }
 
+    /// The entries of the set at a position.
+    pub(super) fn entries(&self, at: usize) -> impl Iterator<Item = &MetricEntry> {
+        self.slots.get(at).into_iter().flat_map(|shared| shared.set.iter())
+    }
+
+    /// The metrics of all sets; one comes as often as sets have it.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Metric> {
+        self.slots.iter().flat_map(|shared| shared.set.iter().map(|entry| &entry.metric))
+    }
+
     /// For each position whether its set has one of the metrics that `wanted` accepts.
-    pub(super) fn matching(&self, wanted: impl Fn(&str) -> bool) -> Vec<bool> {
-        let any = |shared: &Shared| shared.set.iter().any(|entry| wanted(entry.metric.as_str()));
+    pub(super) fn matching(&self, wanted: impl Fn(&MetricEntry) -> bool) -> Vec<bool> {
+        let any = |shared: &Shared| shared.set.iter().any(&wanted);
         self.slots.iter().map(any).collect()
     }
 
@@ -103,9 +113,9 @@ mod tests {
         let (b, _) = sets.join([fact("x")].into_iter().collect());
         assert_eq!(a, b);
         sets.leave(a);
-        assert_eq!(sets.matching(|name| name == "x"), [true]);
+        assert_eq!(sets.matching(|entry| entry.metric.as_str() == "x"), [true]);
         sets.leave(b);
-        assert_eq!(sets.matching(|name| name == "x"), [false]);
+        assert_eq!(sets.matching(|entry| entry.metric.as_str() == "x"), [false]);
         let (c, _) = sets.join([fact("y")].into_iter().collect());
         assert_eq!(c, a, "the slot is used again");
     }

@@ -67,6 +67,33 @@ impl SourceSet {
         self.extend_words(&others.words, |at| !looked_for.word(at) | found.map_or(0, |found| found.word(at)));
     }
 
+    /// The first `count` sources.
+    pub(super) fn first(count: usize) -> Self {
+        let mut words = vec![u64::MAX; count / 64];
+        if !count.is_multiple_of(64) {
+            words.push((1 << (count % 64)) - 1);
+        }
+        Self { words, len: count }
+    }
+
+    /// Takes all out that are not in `others`.
+    pub(super) fn intersect(&mut self, others: &Self) {
+        self.words.truncate(others.words.len());
+        self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= other);
+        self.recount();
+    }
+
+    /// Takes all out that are in `others`.
+    pub(super) fn subtract(&mut self, others: &Self) {
+        self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= !other);
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        let ones: u64 = self.words.iter().map(|word| u64::from(word.count_ones())).sum();
+        self.len = usize::try_from(ones).unwrap_or(0);
+    }
+
     /// How many sources.
     pub fn len(&self) -> usize {
         self.len
@@ -168,6 +195,12 @@ mod tests {
                 changed.remove(SourceIndex::new(n));
             }
             prop_assert!(is(&changed, &(&a - &b)));
+            let (mut both, mut rest) = (set(&a), set(&a));
+            both.intersect(&set(&b));
+            rest.subtract(&set(&b));
+            prop_assert!(is(&both, &(&a & &b)) && is(&rest, &(&a - &b)));
+            let many = a.len() * 7 % 400;
+            prop_assert!(is(&SourceSet::first(many), &(0..u32::try_from(many).unwrap()).collect()));
         }
 
         #[test]

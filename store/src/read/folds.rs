@@ -16,10 +16,10 @@ use super::explain::Explain;
 use super::frames::{Wanted, load_frames};
 use super::named::named;
 use super::overlay::{overlay, within};
-use super::plan::{BucketPlan, Level, plan, wanted};
+use super::plan::{BucketPlan, CellCuts, Level, plan_closing, wanted};
 use super::reader::Reader;
 use super::rolled::{Listed, Needs, Question, Rolled, SeriesKey};
-use super::snapshot::BucketState;
+use super::snapshot::{BucketState, Snapshot};
 use super::{Explained, ReadFailure, Selector, SeriesFolds};
 use crate::catalog::{SourceIndex, SourceSet};
 use crate::codec::frame::Frame;
@@ -33,6 +33,8 @@ use crate::wide::Wide;
 struct FoldsAsked {
     chosen: Arc<Chosen>,
     cuts: Vec<Timestamp>,
+    /// Where the last cell is nothing but the sample at its start: that start.
+    closing: Option<Timestamp>,
     fields: Fields,
     budget: Arc<Budget>,
 }
@@ -65,15 +67,24 @@ impl<W: Wide> Reader<W> {
         fields: Fields,
     ) -> Result<Explained<Vec<SeriesFolds>>, ReadFailure> {
         assert!(cuts.is_sorted_by(|a, b| a < b), "cuts do not ascend");
-        let (Some(&first), Some(&last)) = (cuts.first(), cuts.last()) else {
-            return Ok(Explained::default());
-        };
-        let Ok(range) = TimeRange::new(first, last) else { return Ok(Explained::default()) };
+        let cells = CellCuts { cuts: cuts.to_vec(), closing: None };
+        let Some(range) = cells.range() else { return Ok(Explained::default()) };
         let snapshot = self.snapshot(selector, range).await?;
         let eras = snapshot.buckets.iter().map(|bucket| bucket.era);
-        let chosen = Arc::new(Chosen::new(self.catalog(), snapshot.selection, eras));
+        let chosen = Arc::new(Chosen::new(self.catalog(), Arc::clone(&snapshot.selection), eras));
+        self.folds_by(snapshot, chosen, cells, fields).await
+    }
+
+    /// The folds of what a snapshot holds.
+    pub(super) async fn folds_by(
+        &self,
+        snapshot: Snapshot,
+        chosen: Arc<Chosen>,
+        CellCuts { cuts, closing }: CellCuts,
+        fields: Fields,
+    ) -> Result<Explained<Vec<SeriesFolds>>, ReadFailure> {
         let budget = Arc::new(Budget::new(self.limits));
-        let asked = Arc::new(FoldsAsked { chosen, cuts: cuts.to_vec(), fields, budget });
+        let asked = Arc::new(FoldsAsked { chosen, cuts, closing, fields, budget });
         let tasks = snapshot.buckets.into_iter().filter_map(|bucket| {
             let range = wanted(bucket.place.bucket, &asked.cuts)?;
             let sources = asked.chosen.of(&bucket);
@@ -158,7 +169,7 @@ impl<W: Wide> Reader<W> {
         explain: &mut Explain,
     ) -> Result<(BucketPlan, Vec<LevelRows>), ReadFailure> {
         loop {
-            let plan = plan(task.bucket.place.bucket, task.range, &task.asked.cuts, &resolutions);
+            let plan = plan_closing(task.bucket.place.bucket, task.range, &task.asked.plan(), &resolutions);
             let mut levels = Vec::with_capacity(plan.levels.len());
             for level in &plan.levels {
                 levels.push((level.clone(), self.frames_of(task, seal, level.resolution, explain).await?));
@@ -233,7 +244,7 @@ impl<W: Wide> Reader<W> {
         explain: &mut Explain,
     ) -> Result<BucketFolds, ReadFailure> {
         let asked = Arc::clone(&task.asked);
-        let needs = Needs::new(Arc::clone(&asked.chosen), &plan.raw, rolled.samples);
+        let needs = Needs::new(Arc::clone(&asked.chosen), &plan.raw, clipped(rolled.samples, task.range));
         explain.raw |= !needs.is_nothing() || !uncovered.is_empty();
         let wanted = task.sources.sources.iter().filter(|(_, source)| needs.wants(*source)).copied();
         let wanted: Vec<(SourceId, SourceIndex)> = wanted.collect();
@@ -257,6 +268,23 @@ impl<W: Wide> Reader<W> {
     }
 }
 
+impl FoldsAsked {
+    fn plan(&self) -> CellCuts {
+        CellCuts { cuts: self.cuts.clone(), closing: self.closing }
+    }
+}
+
+/// What of single series' ranges lies in `range`: the window that holds the last cut goes on behind it.
+fn clipped(
+    mut samples: HashMap<SeriesKey, Vec<TimeRange>>,
+    range: TimeRange,
+) -> HashMap<SeriesKey, Vec<TimeRange>> {
+    for ranges in samples.values_mut() {
+        *ranges = ranges.iter().filter_map(|one| one.intersection(&range)).collect();
+    }
+    samples
+}
+
 /// The resolution whose frames list every series of the bucket.
 pub(super) fn framed(seal: &SealRow) -> Option<Resolution> {
     Resolution::from_seconds(u32::try_from(seal.summary.framed_seconds).ok()?)
@@ -267,11 +295,18 @@ fn roll(
     levels: Vec<LevelRows>,
     uncovered: &Runs,
 ) -> Result<(Rolled, Vec<(Level, Listed)>), ReadFailure> {
-    let FoldsAsked { chosen, cuts, fields, budget } = &*task.asked;
+    let FoldsAsked { chosen, cuts, closing, fields, budget } = &*task.asked;
     // Whether later samples may extend a window is seen from its last one.
     let fields = if uncovered.is_empty() { *fields } else { *fields | Fields::FIRST_LAST };
-    let question =
-        Question { place: task.bucket.place, chosen, sources: &task.sources, cuts, fields, uncovered };
+    let question = Question {
+        place: task.bucket.place,
+        chosen,
+        sources: &task.sources,
+        cuts,
+        closing: *closing,
+        fields,
+        uncovered,
+    };
     let mut rolled = Rolled::default();
     let mut listed = Vec::with_capacity(levels.len());
     for (level, rows) in levels {

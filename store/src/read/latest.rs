@@ -1,7 +1,7 @@
 //! The latest sample of each series: of each shard bucket by bucket from the newest back, until every series is found.
 //! Of a bucket only the last samples are looked at, which `base` and `tails` keep from query to query.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,6 +83,76 @@ impl<W: Wide> Reader<W> {
                 all.found.extend(found);
             }
         }
+        self.named_latest(all).await
+    }
+
+    /// The latest sample of each selected series in the buckets that `range` touches; in the order of
+    /// [`Reader::latest`]. It may lie before the range, or after it, which says nothing of what the series had before.
+    pub async fn latest_within(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<Latest>>, ReadFailure> {
+        let snapshot = self.snapshot(selector, range).await?;
+        let eras = snapshot.buckets.iter().map(|bucket| bucket.era);
+        let chosen = Chosen::new(self.catalog(), snapshot.selection, eras);
+        let mut by_shard: BTreeMap<(i64, Shard), Vec<BucketState>> = BTreeMap::new();
+        // The newest first: that is where each search begins.
+        for bucket in snapshot.buckets.into_iter().rev() {
+            by_shard.entry((bucket.era.starts_at.nanos(), bucket.place.shard)).or_default().push(bucket);
+        }
+        let mut missing = chosen.series.clone();
+        let search = Search { chosen, bytes: AtomicUsize::new(0) };
+        let mut all = Walked::default();
+        // Eras one after another, the last first; its shards at once.
+        let mut eras: Vec<i64> = by_shard.keys().map(|(era, _)| *era).collect();
+        eras.dedup();
+        for of_era in eras.into_iter().rev() {
+            let shards: Vec<Vec<BucketState>> = by_shard
+                .extract_if((of_era, Shard::new(0))..=(of_era, Shard::new(u16::MAX)), |_, _| true)
+                .map(|(_, buckets)| buckets)
+                .collect();
+            let known = &missing;
+            let mut walked = stream::iter(shards)
+                .map(|buckets| self.look_back(&search, buckets, known))
+                .buffer_unordered(self.limits.reads_in_flight_max);
+            let mut found = Vec::new();
+            while let Some(of_shard) = walked.try_next().await? {
+                all.explain.add(&of_shard.explain);
+                found.extend(of_shard.found);
+            }
+            drop(walked);
+            for (source, metric, _) in &found {
+                find(&mut missing, *source, metric);
+            }
+            all.found.extend(found);
+        }
+        self.named_latest(all).await
+    }
+
+    /// Looks through the buckets of one shard, the newest first, for what is `missing` there.
+    async fn look_back(
+        &self,
+        search: &Search,
+        buckets: Vec<BucketState>,
+        missing: &SeriesSet,
+    ) -> Result<Walked, ReadFailure> {
+        let mut walked = Walked::default();
+        let Some(newest) = buckets.first() else { return Ok(walked) };
+        let sources = search.chosen.of(newest);
+        let mut of_shard = SeriesSet::new();
+        for (metric, missing) in missing {
+            for (_, source) in sources.sources.iter().filter(|(_, source)| missing.contains(*source)) {
+                of_shard.entry(metric.clone()).or_default().insert(*source);
+            }
+        }
+        for bucket in buckets {
+            self.look_into(search, bucket, &mut of_shard, &mut walked).await?;
+        }
+        Ok(walked)
+    }
+
+    async fn named_latest(&self, all: Walked) -> Result<Explained<Vec<Latest>>, ReadFailure> {
         let (catalog, found) = (Arc::clone(self.catalog()), all.found);
         let answer = compute(Work::Sort(found.len()), move || {
             let named = named(&catalog, found.into_iter()).into_iter();

@@ -4,8 +4,8 @@
 //! The path of a query, top to bottom: [`Reader`] → `scope` (which shards and buckets the selector can mean) →
 //! `snapshot` (`survey` reads marks and seals, `learn` the catalog) → `bucket` (samples: `fetch` and `collect` for
 //! segments, most of them from `head`; `blocks` for what is ground; `overlay`) or `folds` (`plan` cuts a bucket into
-//! windows and edges, `frames` and `rolled` answer from rollups, `composed` puts parts together) or `latest` (`base`,
-//! `lasts`) → `named`.
+//! windows and edges, `windows` whether that pays, `frames` and `rolled` answer from rollups, `composed` puts parts together) or `latest` (`base`,
+//! `lasts`) → `named`. `listing` says what there is.
 
 mod base;
 mod blocks;
@@ -26,6 +26,7 @@ mod lasts;
 mod latest;
 mod learn;
 mod limits;
+mod listing;
 mod lru;
 mod named;
 mod options;
@@ -39,6 +40,7 @@ mod scope;
 mod series;
 mod snapshot;
 mod survey;
+mod windows;
 
 use std::sync::Arc;
 
@@ -52,8 +54,9 @@ pub use feed::{Feed, Told};
 pub use limits::ReadLimits;
 pub use options::ReadOptions;
 pub use reader::Reader;
+pub use windows::{Fold, Windowed};
 
-pub use crate::catalog::{Kinds, MetricEntry, MetricSet, SourceEntry};
+pub use crate::catalog::{Allowed, Condition, Kinds, Label, MetricEntry, MetricSet, SourceEntry, Test};
 pub use crate::model::Sample;
 pub use crate::wide::Order;
 
@@ -66,6 +69,37 @@ pub struct Selector {
     pub devices: Vec<Device>,
     /// Only these metrics.
     pub metrics: Vec<Metric>,
+    /// Only what fulfils all of these.
+    pub conditions: Vec<Condition>,
+}
+
+impl Selector {
+    /// Whether a source is meant, as far as that does not depend on its metrics.
+    pub fn means(&self, source: &Source) -> bool {
+        let tag = |key: &str| source.tags().get(key).map_or("", |value| value.as_str());
+        self.tenant.as_ref().is_none_or(|tenant| tenant == source.tenant())
+            && (self.devices.is_empty() || self.devices.contains(source.device()))
+            && self.conditions.iter().all(|condition| match condition {
+                Condition::Tenant(allowed) => allowed.has(source.tenant().as_str()),
+                Condition::Device(allowed) => allowed.has(source.device().as_str()),
+                Condition::Tag(key, allowed) => allowed.has(tag(key)),
+                Condition::Source(test) => test.passes(source),
+                Condition::Metric(_) | Condition::Numeric => true,
+            })
+    }
+
+    /// Whether metrics of this name are meant.
+    pub fn means_metric(&self, metric: &str) -> bool {
+        (self.metrics.is_empty() || self.metrics.iter().any(|wanted| wanted.as_str() == metric))
+            && self.conditions.iter().all(|condition| match condition {
+                Condition::Metric(allowed) => allowed.has(metric),
+                Condition::Tenant(_)
+                | Condition::Device(_)
+                | Condition::Tag(..)
+                | Condition::Source(_)
+                | Condition::Numeric => true,
+            })
+    }
 }
 
 /// Samples of one series, ascending, each time once: corrections and duplicates are settled already (I4).

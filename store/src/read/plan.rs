@@ -9,6 +9,20 @@ use std::ops::Range;
 use crate::layout::{Bucket, Resolution};
 use crate::model::{TimeRange, Timestamp};
 
+/// The cells of a question: between cuts, and maybe one more of the sample at the last cut alone.
+#[derive(Debug, Clone)]
+pub(super) struct CellCuts {
+    pub(super) cuts: Vec<Timestamp>,
+    pub(super) closing: Option<Timestamp>,
+}
+
+impl CellCuts {
+    /// All that lies between.
+    pub(super) fn range(&self) -> Option<TimeRange> {
+        TimeRange::new(*self.cuts.first()?, *self.cuts.last()?).ok()
+    }
+}
+
 /// How the parts of a bucket are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct BucketPlan {
@@ -31,6 +45,20 @@ impl Level {
     pub(super) fn contains(&self, window: u32) -> bool {
         let at = self.windows.partition_point(|range| range.end <= window);
         self.windows.get(at).is_some_and(|range| range.start <= window)
+    }
+
+    /// How much time its windows take.
+    pub(super) fn nanos(&self) -> u128 {
+        let windows: u64 = self.windows.iter().map(|windows| u64::from(windows.end - windows.start)).sum();
+        u128::from(windows) * u128::from(self.resolution.seconds()) * 1_000_000_000
+    }
+
+    /// Adds a window behind all that it has.
+    fn push(&mut self, window: u32) {
+        match self.windows.last_mut().filter(|last| last.end == window) {
+            Some(last) => last.end += 1,
+            None => self.windows.push(window..window + 1),
+        }
     }
 
     /// Where the windows lie in `bucket`.
@@ -100,6 +128,38 @@ pub(super) fn plan(
         }
     }
     plan.raw = joined(rest);
+    plan
+}
+
+/// As [`plan`]; where the last cell is the sample at its start alone, a window that begins there knows it: one of a
+/// resolution that is read anyway, or of the coarsest where nothing else is.
+pub(super) fn plan_closing(
+    bucket: Bucket,
+    range: TimeRange,
+    CellCuts { cuts, closing }: &CellCuts,
+    resolutions: &[Resolution],
+) -> BucketPlan {
+    let Some(closing) = closing.filter(|closing| range.contains(*closing)) else {
+        return plan(bucket, range, cuts, resolutions);
+    };
+    let before = TimeRange::new(range.start(), closing).ok().filter(|before| !before.is_empty());
+    let mut plan = before.map(|before| plan(bucket, before, cuts, resolutions)).unwrap_or_default();
+    let begins = |resolution: Resolution| {
+        window_start(bucket, resolution, window_of(bucket, resolution, closing)) == closing
+    };
+    if let Some(level) = plan.levels.iter_mut().find(|level| begins(level.resolution)) {
+        level.push(window_of(bucket, level.resolution, closing));
+        return plan;
+    }
+    let coarsest = resolutions.iter().copied().filter(|&resolution| begins(resolution)).max();
+    if let Some(resolution) = coarsest.filter(|_| plan.raw.is_empty() && plan.levels.is_empty()) {
+        let mut level = Level { resolution, windows: Vec::new() };
+        level.push(window_of(bucket, resolution, closing));
+        plan.levels.push(level);
+        return plan;
+    }
+    plan.raw.extend(TimeRange::new(closing, range.end()));
+    plan.raw = joined(plan.raw);
     plan
 }
 

@@ -14,13 +14,13 @@ use super::compute::{Work, compute};
 use super::eras::KnownEras;
 use super::explain::Explain;
 use super::head::Head;
-use super::named::{named, names};
+use super::named::named;
 use super::overlay::append;
 use super::presence::Presence;
 use super::scope::scopes;
 use super::snapshot::{Snapshot, Snapshots};
-use super::{Excess, Explained, Feed, ReadFailure, ReadLimits, ReadOptions, Selector, Series, SeriesRun};
-use crate::catalog::{CatalogIndex, SourceEntry};
+use super::{Explained, Feed, ReadFailure, ReadLimits, ReadOptions, Selector, Series, SeriesRun};
+use crate::catalog::CatalogIndex;
 use crate::layout::Eras;
 use crate::model::TimeRange;
 use crate::wide::{Order, Wide};
@@ -59,23 +59,6 @@ impl<W: Wide> Reader<W> {
         }
     }
 
-    /// The sources that have at least one of the selected metrics, by tenant, device and tags.
-    pub async fn sources(&self, selector: &Selector) -> Result<Vec<Arc<SourceEntry>>, ReadFailure> {
-        let snapshot = self.snapshot_of_marks(selector).await?;
-        let limit = self.limits.sources_max;
-        if snapshot.selection.sources.len() > limit {
-            return Err(ReadFailure::TooLarge { what: Excess::Sources, limit });
-        }
-        let catalog = Arc::clone(self.catalog());
-        let sources = snapshot.selection;
-        compute(Work::Sort(sources.sources.len()), move || {
-            let mut entries = catalog.entries(&sources.sources);
-            entries.sort_unstable_by(|a, b| names(&a.source).cmp(&names(&b.source)));
-            entries
-        })
-        .await
-    }
-
     /// The samples in `range`, columnar, by series in the order of tenant, device, tags and metric; ascending in each.
     /// Series without samples in the range are left out. Where samples have expired, the answer begins with the first
     /// bucket that is there and says so in [`Explain::expired_before`].
@@ -86,7 +69,17 @@ impl<W: Wide> Reader<W> {
     ) -> Result<Explained<Vec<SeriesRun>>, ReadFailure> {
         let snapshot = self.snapshot(selector, range).await?;
         let eras = snapshot.buckets.iter().map(|bucket| bucket.era);
-        let chosen = Arc::new(Chosen::new(self.catalog(), snapshot.selection, eras));
+        let chosen = Arc::new(Chosen::new(self.catalog(), Arc::clone(&snapshot.selection), eras));
+        self.runs_by(snapshot, chosen, range).await
+    }
+
+    /// The samples of what a snapshot holds.
+    pub(super) async fn runs_by(
+        &self,
+        snapshot: Snapshot,
+        chosen: Arc<Chosen>,
+        range: TimeRange,
+    ) -> Result<Explained<Vec<SeriesRun>>, ReadFailure> {
         let asked = Asked { chosen, range, budget: Arc::new(Budget::new(self.limits)) };
         // In the order of time, so that a series grows at its end.
         let mut buckets = stream::iter(snapshot.buckets)

@@ -18,7 +18,7 @@ use crate::codec::Run;
 use crate::codec::frame::{Frame, FrameError};
 use crate::layout::{Bucket, FrameRow, Place};
 use crate::model::{Metric, TimeRange, Timestamp};
-use crate::rollup::{Fields, WindowState};
+use crate::rollup::{Fields, Fold, WindowState};
 
 /// A series in one index.
 pub(super) type SeriesKey = (SourceIndex, Metric);
@@ -33,6 +33,8 @@ pub(super) struct Question<'a> {
     pub(super) chosen: &'a Chosen,
     pub(super) sources: &'a ShardSources,
     pub(super) cuts: &'a [Timestamp],
+    /// Of the window that begins here only the sample at its start is wanted.
+    pub(super) closing: Option<Timestamp>,
     pub(super) fields: Fields,
     /// What no seal covers.
     pub(super) uncovered: &'a Runs,
@@ -174,7 +176,11 @@ impl OfSeries<'_> {
     fn take(&mut self, question: &Question<'_>, level: &Level, window: u32, state: &WindowState) {
         let bucket = question.place.bucket;
         let start = window_start(bucket, level.resolution, window);
-        let mut state = enough(state, question.fields);
+        let mut state = if question.closing == Some(start) {
+            Some(WindowState { boundary: state.boundary.clone(), interior: Fold::EMPTY })
+        } else {
+            enough(state, question.fields)
+        };
         if let Some(run) = self.uncovered {
             self.seen.insert(window);
             let later = run.slice(window_range(bucket, level, window));
@@ -183,6 +189,7 @@ impl OfSeries<'_> {
             }
         }
         match state {
+            Some(state) if state.is_empty() => {}
             Some(state) => self.parts.push(Part { start, cell: cell_of(question.cuts, start), state }),
             None => self.samples.push(window_range(bucket, level, window)),
         }

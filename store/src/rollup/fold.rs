@@ -396,6 +396,11 @@ impl Fold {
         Some(Total::Float(sum.total()))
     }
 
+    /// The sum of the numbers from which a counter fell.
+    pub fn reset_sum(&self) -> Option<f64> {
+        self.has_numbers(Fields::RESETS).then(|| self.reset_sum.mixed().total())
+    }
+
     /// How often the value was another than before.
     pub fn changes(&self) -> Option<u64> {
         (self.known.contains(Fields::CHANGES) && !self.is_empty()).then_some(self.changes)

@@ -74,6 +74,7 @@ impl World {
                 vec![]
             },
             metrics: if random.one_in(3) { vec![Metric::new("x").unwrap()] } else { vec![] },
+            conditions: Vec::new(),
         };
         (selector, TimeRange::new(seconds(start), seconds(end)).unwrap())
     }

@@ -6,6 +6,8 @@ use axum::body::to_bytes;
 use axum::extract::Request;
 use hyper::Method;
 
+use tidemill_store::model::{TimeRange, Timestamp};
+
 use super::failure::{ErrorType, Failure};
 use super::times;
 use crate::promql::{Matcher, parse_selector};
@@ -50,6 +52,22 @@ impl Form {
         self.get(name)
             .map(|text| times::moment(text).map_err(|why| Failure::parameter(name, why)))
             .transpose()
+    }
+
+    /// From `start` up to and with `end`, both of which may be missing.
+    pub(super) fn range(&self) -> Result<TimeRange, Failure> {
+        let (start, end) = (self.time("start")?, self.time("end")?);
+        if start.is_none() && end.is_none() {
+            return Ok(TimeRange::ALL);
+        }
+        let bound = |nanos: i64| {
+            let nanos = nanos.clamp(Timestamp::MIN.nanos(), Timestamp::MAX.nanos());
+            Timestamp::from_nanos(nanos).map_err(|error| Failure::parameter("start", error))
+        };
+        let start = start.map_or(Ok(Timestamp::MIN), bound)?;
+        let end = end.map_or(Ok(Timestamp::MAX), |end| bound(end.saturating_add(1)))?;
+        TimeRange::new(start, end)
+            .map_err(|_| Failure::parameter("end", "end timestamp must not be before start time"))
     }
 
     /// A span in nanoseconds.

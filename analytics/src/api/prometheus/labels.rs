@@ -12,7 +12,7 @@ use tidemill_store::model::{Metric, Source, ValueKind};
 use crate::promql::{Labels, Matcher, NAME};
 
 /// The labels that every source has.
-const RESERVED: [&str; 3] = [NAME, "device", "tenant"];
+pub(super) const RESERVED: [&str; 3] = [NAME, "device", "tenant"];
 
 /// A source and those of its metrics that are wanted.
 pub(super) type Known = (Arc<SourceEntry>, Vec<MetricEntry>);
@@ -43,30 +43,13 @@ fn is_numeric(entry: &MetricEntry) -> bool {
     entry.kinds.iter().any(|kind| kind != ValueKind::Text)
 }
 
-/// Whether all matchers but those of the metric's name fit a source. Without making labels where no tag is taken.
-fn source_fits(source: &Source, others: &[&Matcher]) -> bool {
-    let value = |name: &str| match name {
-        "device" => source.device().as_str(),
-        "tenant" => source.tenant().as_str(),
-        tag => source.tags().get(tag).map_or("", |value| value.as_str()),
-    };
-    if source.tags().iter().any(|(key, _)| RESERVED.contains(&key.as_str())) {
-        // The metric does not matter to these; any will do.
-        let Ok(any) = Metric::new("any") else { return false };
-        let labels = labels_of(source, &any);
-        return others.iter().all(|matcher| matcher.fits(labels.get(&matcher.name)));
-    }
-    others.iter().all(|matcher| matcher.fits(value(&matcher.name)))
-}
-
-/// The sources and metrics that fit all matchers and are numbers.
+/// The sources with those of their metrics that fit all matchers of the name and are numbers.
 pub(super) fn fitting(entries: Vec<Arc<SourceEntry>>, matchers: &[Matcher]) -> Vec<Known> {
-    let (names, others): (Vec<&Matcher>, Vec<&Matcher>) =
-        matchers.iter().partition(|matcher| matcher.name == NAME);
+    let names: Vec<&Matcher> = matchers.iter().filter(|matcher| matcher.name == NAME).collect();
     let fits = |metric: &&MetricEntry| {
         is_numeric(metric) && names.iter().all(|matcher| matcher.fits(metric.metric.as_str()))
     };
-    let known = entries.into_iter().filter(|entry| source_fits(&entry.source, &others)).map(|entry| {
+    let known = entries.into_iter().map(|entry| {
         let metrics: Vec<MetricEntry> = entry.metrics.iter().filter(fits).cloned().collect();
         (entry, metrics)
     });
@@ -97,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn matchers_choose_sources_by_any_label_and_metrics_by_name() {
+    fn matchers_choose_metrics_by_name_and_texts_are_none() {
         let fact = |name: &str, kind| MetricFact { metric: Metric::new(name).unwrap(), kind, unit: None };
         let entry = |tags: &[(&str, &str)]| {
             let facts = [fact("a", ValueKind::F64), fact("b", ValueKind::Bool), fact("c", ValueKind::Text)];
@@ -108,9 +91,7 @@ mod tests {
             fitting(entries, matchers).iter().map(|(_, metrics)| metrics.len()).sum::<usize>()
         };
         assert_eq!(count(&[]), 4);
-        assert_eq!(count(&[Matcher::equal(NAME, "a"), Matcher::equal("site", "north")]), 1);
-        assert_eq!(count(&[Matcher::equal("exported_device", "x")]), 2);
-        assert_eq!(count(&[Matcher::equal("exported_device", "")]), 2);
+        assert_eq!(count(&[Matcher::equal(NAME, "a")]), 2);
         assert_eq!(count(&[Matcher::equal(NAME, "c")]), 0);
     }
 }

@@ -4,16 +4,20 @@
 //! A route reads its form, passes the gate, and has a deadline; a client that leaves drops the future, and with it
 //! the reading and, by a flag, the evaluation. The engine is [`promql`](crate::promql); `store` is what it reads.
 
+mod columns;
 mod escape;
 mod failure;
+mod folded;
 mod form;
 mod labels;
 mod names;
+mod narrow;
 mod query;
 mod render;
 mod status;
 mod store;
 mod times;
+mod used;
 
 use std::future::Future;
 use std::time::Duration;
@@ -29,7 +33,7 @@ use tokio::time::Instant;
 use self::failure::{ErrorType, Failure};
 use self::form::Form;
 use self::query::Question;
-use super::{ApiState, Query, json_response};
+use super::{ApiState, Client, Query, json_response};
 
 /// The prefixes under which the API is.
 const PREFIXES: [&str; 2] = ["/api/v1", "/prometheus/api/v1"];
@@ -87,7 +91,7 @@ async fn run<Q: Query, F: Future<Output = Result<Bytes, Failure>>>(
     let timeout = asked.map_or(limit, |nanos| Duration::from_nanos(nanos).min(limit));
     let asked_at = Instant::now();
     let gate = &state.0.gate;
-    let turn = gate.enter().await.inspect_err(|problem| state.count_refusal(problem));
+    let turn = gate.enter(Client::current()).await.inspect_err(|problem| state.count_refusal(problem));
     let _turn = turn.map_err(Failure::from)?;
     let Ok(done) = tokio::time::timeout(timeout, work(asked_at.elapsed())).await else {
         let problem = super::too_slow(&state.0.limits);

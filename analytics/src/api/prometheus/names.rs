@@ -1,12 +1,13 @@
-//! `labels`, `label/<name>/values`, `series` and `metadata`: what the catalog knows. It knows no times, so that
-//! `start` and `end` select nothing here: answers name all that there ever was.
+//! `labels`, `label/<name>/values`, `series` and `metadata`: what the catalog knows. It knows no times: `start` and `end`
+//! leave out what marks and seals tell to have no samples there, whole shards at a time, and nothing that has some.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tidemill_store::catalog::MetricEntry;
-use tidemill_store::model::ValueKind;
+use tidemill_store::model::{TimeRange, ValueKind};
+use tidemill_store::read::Label;
 
 use super::super::compute::compute;
 use super::super::{ApiState, Query};
@@ -14,20 +15,65 @@ use super::escape::unescape;
 use super::failure::{ErrorType, Failure};
 use super::form::Form;
 use super::labels::{Known, labels_of};
+use super::narrow::{label_of, names_of, narrowed};
 use super::render::{TRUNCATED, object, success};
 use super::store::StoreSource;
-use crate::promql::{Labels, Matcher, NAME, Notes};
+use crate::promql::{Labels, Matcher, NAME, Notes, SourceError};
 
-/// What fits any of the sets of matchers; no set at all selects all. A source may come more than once.
-async fn known<Q: Query>(state: &ApiState<Q>, sets: &[Vec<Matcher>]) -> Result<Vec<Known>, Failure> {
-    if sets.is_empty() {
-        return Ok(StoreSource(state).known(&[]).await?);
+/// What a request for names asks for.
+struct Asked {
+    /// No set at all selects all.
+    sets: Vec<Vec<Matcher>>,
+    range: TimeRange,
+    limit: Option<usize>,
+}
+
+impl Asked {
+    fn of(form: &Form) -> Result<Self, Failure> {
+        let mut sets = form.matches()?;
+        if sets.is_empty() {
+            sets.push(Vec::new());
+        }
+        Ok(Self { sets, range: form.range()?, limit: form.limit()? })
     }
-    let mut all = Vec::new();
-    for matchers in sets {
-        all.extend(StoreSource(state).known(matchers).await?);
+
+    /// What fits any of the sets. A source may come more than once.
+    async fn known<Q: Query>(&self, state: &ApiState<Q>) -> Result<Vec<Known>, Failure> {
+        let mut all = Vec::new();
+        for matchers in &self.sets {
+            all.extend(StoreSource::new(state).known(matchers, self.range).await?);
+        }
+        Ok(all)
     }
-    Ok(all)
+
+    /// The values of a label.
+    async fn values<Q: Query>(
+        &self,
+        state: &ApiState<Q>,
+        label: &Label,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let mut all = BTreeSet::new();
+        for selector in self.sets.iter().filter_map(|matchers| narrowed(matchers)) {
+            let values = state.0.reader.label_values(&selector, label, self.range).await;
+            all.extend(values.map_err(SourceError::from)?);
+        }
+        Ok(all)
+    }
+
+    /// The names of labels; `None` where each source must be looked at.
+    async fn names<Q: Query>(&self, state: &ApiState<Q>) -> Result<Option<BTreeSet<String>>, Failure> {
+        let mut all = BTreeSet::new();
+        for selector in self.sets.iter().filter_map(|matchers| narrowed(matchers)) {
+            let keys = state.0.reader.tag_keys(&selector, self.range).await.map_err(SourceError::from)?;
+            let is_any = || state.0.reader.label_values(&selector, &Label::Tenant, self.range);
+            if keys.is_empty() && is_any().await.map_err(SourceError::from)?.is_empty() {
+                continue;
+            }
+            let Some(names) = names_of(&keys) else { return Ok(None) };
+            all.extend(names);
+        }
+        Ok(Some(all))
+    }
 }
 
 /// The labels of a source, with one of its metrics: but for the name, those of all of them.
@@ -55,7 +101,12 @@ fn list(all: BTreeSet<String>, limit: Option<usize>) -> Bytes {
 
 /// `labels`.
 pub(super) async fn labels<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
-    let (known, limit) = (known(state, &form.matches()?).await?, form.limit()?);
+    let asked = Asked::of(form)?;
+    let limit = asked.limit;
+    if let Some(names) = asked.names(state).await? {
+        return Ok(list(names, limit));
+    }
+    let known = asked.known(state).await?;
     let names = move || {
         let mut names: BTreeSet<String> = BTreeSet::new();
         for one in &known {
@@ -74,7 +125,12 @@ pub(super) async fn labels<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result
 pub(super) async fn values<Q: Query>(state: &ApiState<Q>, form: &Form, name: &str) -> Result<Bytes, Failure> {
     let name = unescape(name).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Failure::bad_data("invalid label name"))?;
-    let (known, limit) = (known(state, &form.matches()?).await?, form.limit()?);
+    let asked = Asked::of(form)?;
+    let limit = asked.limit;
+    if let Some(label) = label_of(&name) {
+        return Ok(list(asked.values(state, &label).await?, limit));
+    }
+    let known = asked.known(state).await?;
     let values = move || {
         let mut values: BTreeSet<String> = BTreeSet::new();
         let mut enter = |value: &str| {
@@ -83,11 +139,7 @@ pub(super) async fn values<Q: Query>(state: &ApiState<Q>, form: &Form, name: &st
             }
         };
         for one in &known {
-            if name == NAME {
-                one.1.iter().for_each(|metric| enter(metric.metric.as_str()));
-            } else {
-                enter(labels_of_any(one).get(&name));
-            }
+            enter(labels_of_any(one).get(&name));
         }
         list(values, limit)
     };
@@ -96,11 +148,11 @@ pub(super) async fn values<Q: Query>(state: &ApiState<Q>, form: &Form, name: &st
 
 /// `series`.
 pub(super) async fn series<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
-    let sets = form.matches()?;
-    if sets.is_empty() {
+    if form.matches()?.is_empty() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
-    let (known, limit) = (known(state, &sets).await?, form.limit()?);
+    let asked = Asked::of(form)?;
+    let (known, limit) = (asked.known(state).await?, asked.limit);
     let series_max = state.0.limits.series_max;
     if known.iter().map(|(_, metrics)| metrics.len()).sum::<usize>() > series_max {
         let why = format!("more than {series_max} series match; ask for fewer");
@@ -123,7 +175,7 @@ pub(super) async fn metadata<Q: Query>(state: &ApiState<Q>, form: &Form) -> Resu
         form.get("metric").map(|name| Matcher::equal(NAME, name)).into_iter().collect();
     let per_metric = form.get("limit_per_metric").and_then(|text| text.parse().ok()).filter(|n| *n > 0);
     let mut metrics: BTreeMap<String, BTreeSet<(&'static str, String)>> = BTreeMap::new();
-    for (_, entries) in StoreSource(state).known(&matchers).await? {
+    for (_, entries) in StoreSource::new(state).known(&matchers, TimeRange::ALL).await? {
         for entry in entries {
             let unit = entry.unit.as_ref().map_or("", |unit| unit.as_str()).to_owned();
             metrics.entry(entry.metric.as_str().to_owned()).or_default().insert((kind(&entry), unit));

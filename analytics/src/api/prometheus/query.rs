@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::form::Form;
 use super::render::{self, Shape};
 use super::store::StoreSource;
+use super::used::{self, Used};
 use crate::promql::{Gathered, Lookback, Mode, Outcome, Query, Settings, Steps, Stop, gather};
 
 /// A query and how it is to be answered.
@@ -100,14 +101,16 @@ impl Question {
         queued: Duration,
     ) -> Result<Bytes, Failure> {
         let started = Instant::now();
-        let gathered = gather(&self.query, &self.settings, &StoreSource(state)).await?;
+        let source = StoreSource::new(state);
+        let gathered = gather(&self.query, &self.settings, &source).await?;
+        let used = source.into_used();
         let read = started.elapsed();
         let samples = gathered.samples();
         let bytes_max = state.0.limits.response_bytes_max;
         let stop = StopOnDrop(Arc::new(Stop::default()));
         let told = Arc::clone(&stop.0);
         let size = samples.saturating_add(self.settings.steps.count);
-        let timings = Timings { queued, read, started };
+        let timings = Timings { queued, read, started, used };
         compute(size, move || self.evaluate(&gathered, &told, &timings, bytes_max)).await?
     }
 
@@ -118,7 +121,10 @@ impl Question {
         timings: &Timings,
         bytes_max: usize,
     ) -> Result<Bytes, Failure> {
-        let Outcome { answer, notes } = self.query.evaluate(&self.settings, gathered, stop)?;
+        let Outcome { answer, mut notes } = self.query.evaluate(&self.settings, gathered, stop)?;
+        if let Some(warning) = used::expired(&timings.used) {
+            notes.warn(warning);
+        }
         let stats = self.stats.then(|| timings.stats(gathered.samples()));
         let shape =
             Shape { mode: self.settings.mode, steps: self.settings.steps, limit: self.limit, bytes_max };
@@ -131,6 +137,7 @@ struct Timings {
     queued: Duration,
     read: Duration,
     started: Instant,
+    used: Vec<Used>,
 }
 
 impl Timings {
@@ -147,6 +154,7 @@ impl Timings {
                 "execTotalTime": queued + total.as_secs_f64(),
             },
             "samples": { "totalQueryableSamples": samples, "peakSamples": samples },
+            "selectors": self.used.iter().map(Used::to_json).collect::<Vec<_>>(),
         })
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
+use tidemill_store::model::TimeRange;
+
 use super::super::{ApiState, Query};
 use super::failure::Failure;
 use super::form::Form;
@@ -66,7 +68,7 @@ pub(super) fn runtime<Q>(state: &ApiState<Q>) -> Bytes {
 pub(super) async fn tsdb<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
     let mut by_metric: BTreeMap<String, usize> = BTreeMap::new();
     let mut sources = 0;
-    for (_, metrics) in StoreSource(state).known(&[]).await? {
+    for (_, metrics) in StoreSource::new(state).known(&[], TimeRange::ALL).await? {
         sources += 1;
         for metric in metrics {
             *by_metric.entry(metric.metric.as_str().to_owned()).or_default() += 1;

@@ -62,24 +62,56 @@ impl Kernel for Extrapolated {
         else {
             return ABSENT;
         };
-        if window.times.len() < 2 {
+        let ends = Ends {
+            first: (*first_time, *first),
+            last: (*last_time, *last),
+            count: count(window.times.len()),
+            lost: self.lost(window),
+            after: window.after,
+            through: window.through,
+        };
+        self.of(&ends)
+    }
+}
+
+/// All that a difference is made of.
+pub(super) struct Ends {
+    /// Time and value of the first sample.
+    pub(super) first: (i64, f64),
+    /// Time and value of the last.
+    pub(super) last: (i64, f64),
+    /// How many there are.
+    pub(super) count: f64,
+    /// The sum of the values from which a counter fell.
+    pub(super) lost: f64,
+    /// The window is after this …
+    pub(super) after: i64,
+    /// … up to this.
+    pub(super) through: i64,
+}
+
+impl Extrapolated {
+    /// The value of a window.
+    pub(super) fn of(&self, ends: &Ends) -> f64 {
+        if ends.count < 2.0 {
             return ABSENT;
         }
-        let difference = last - first + self.lost(window);
+        let Ends { first: (first_time, first), last: (last_time, last), .. } = *ends;
+        let difference = last - first + ends.lost;
         let sampled = seconds(last_time - first_time);
         let bounds = Bounds {
             sampled,
-            before: seconds(first_time - window.after),
-            behind: seconds(window.through - last_time),
-            distance: sampled / count(window.times.len() - 1),
+            before: seconds(first_time - ends.after),
+            behind: seconds(ends.through - last_time),
+            distance: sampled / (ends.count - 1.0),
         };
-        let zero = if self.counter && difference > 0.0 && *first >= 0.0 {
+        let zero = if self.counter && difference > 0.0 && first >= 0.0 {
             sampled * (first / difference)
         } else {
             f64::INFINITY
         };
         let value = difference * bounds.factor(zero);
-        if self.per_second { value / seconds(window.through - window.after) } else { value }
+        if self.per_second { value / seconds(ends.through - ends.after) } else { value }
     }
 }
 

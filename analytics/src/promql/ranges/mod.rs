@@ -1,6 +1,7 @@
 //! Functions of ranges: windows slide over the columns of each series, and a kernel makes a value of each.
 
 mod counter;
+mod facts;
 mod over_time;
 mod quantile;
 mod trend;
@@ -13,6 +14,7 @@ use super::notes::Note;
 use super::selectors::{Column, RangeArgument, Ranges, applied, argument, push};
 use super::value::{ABSENT, Row, Steps, is_absent};
 
+pub use self::facts::WindowFacts;
 pub(super) use self::quantile::quantile;
 
 /// A window of one series. Never empty.

@@ -73,7 +73,8 @@ impl Kernel for Extreme {
         let from = self.next.max(window.first);
         let fresh = window.values.get(from - window.first..).unwrap_or_default();
         for (at, value) in fresh.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-            while self.queue.back().is_some_and(|(_, last)| !(self.beyond)(*last, *value)) {
+            // Of equal ones the first stays: 0 and -0 are told apart when they are shown.
+            while self.queue.back().is_some_and(|(_, last)| (self.beyond)(*value, *last)) {
                 self.queue.pop_back();
             }
             self.queue.push_back((from + at, *value));

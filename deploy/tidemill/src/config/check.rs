@@ -250,26 +250,37 @@ fn ingest(raw: &RawIngest, kept: Option<Duration>) -> anyhow::Result<IngestConfi
 }
 
 fn reads(raw: &RawQuery) -> anyhow::Result<ReadLimits> {
+    let defaults = ReadLimits::default();
     Ok(ReadLimits {
         samples_max: count("query.samples_max", raw.samples_max)?,
+        // Time and value of each.
+        bytes_max: count("query.samples_max", raw.samples_max.saturating_mul(16))?.max(defaults.bytes_max),
         head_bytes_max: count("query.head_bytes_max", raw.head_bytes_max)?,
-        ..ReadLimits::default()
+        ..defaults
     })
 }
 
 fn api(raw: &RawQuery) -> anyhow::Result<ApiLimits> {
+    ensure!(!raw.timeout.0.is_zero(), "query.timeout must be positive");
     ensure!(!raw.lookback_delta.0.is_zero(), "query.lookback_delta must be positive");
-    for (metric, interval) in &raw.intervals {
-        ensure!(!interval.0.is_zero(), "query.intervals.{metric} must be positive");
+    if let Some((metric, _)) = raw.intervals.iter().find(|(_, interval)| interval.0.is_zero()) {
+        bail!("query.intervals: the interval of {metric:?} must be positive");
     }
+    let promql = PromqlLimits {
+        lookback_delta: raw.lookback_delta.0,
+        intervals: raw.intervals.iter().map(|(metric, interval)| (metric.clone(), interval.0)).collect(),
+        // What evaluation makes of samples counts like samples.
+        samples_max: count("query.samples_max", raw.samples_max.saturating_mul(2))?,
+        points_max: count("query.points_max", raw.points_max)?,
+    };
     Ok(ApiLimits {
         queries_max: count("query.concurrency_max", raw.concurrency_max)?,
+        queue_max: usize::try_from(raw.queue_max).context("query.queue_max is too large")?,
+        queue_wait_max: raw.queue_wait.0,
         query_timeout: raw.timeout.0,
-        promql: PromqlLimits {
-            lookback_delta: raw.lookback_delta.0,
-            intervals: raw.intervals.iter().map(|(metric, span)| (metric.clone(), span.0)).collect(),
-            ..PromqlLimits::default()
-        },
+        response_bytes_max: count("query.response_bytes_max", raw.response_bytes_max)?,
+        series_max: count("query.series_max", raw.series_max)?,
+        promql,
         ..ApiLimits::default()
     })
 }

@@ -435,18 +435,28 @@ section! {
 section! {
     /// `[query]`
     RawQuery {
-        /// Samples that one query may hold in memory.
-        samples_max: u64 = 5_000_000,
+        /// Samples that one query may hold in memory: a day of ten-second samples of a thousand series.
+        samples_max: u64 = 10_000_000,
+        /// Series that one query may touch.
+        series_max: u64 = 100_000,
+        /// Steps of one PromQL range query.
+        points_max: u64 = 11_000,
+        /// Bytes of one answer.
+        response_bytes_max: u64 = 32 << 20,
         /// How long one query may take.
         timeout: Span = Span::seconds(30),
-        /// Queries at once; a few more wait, the rest are told to come back.
+        /// Queries at once,
         concurrency_max: u64 = 16,
-        /// How old a value may be to count as current in PromQL.
+        /// and how many more wait for their turn, which goes round among clients,
+        queue_max: u64 = 64,
+        /// and for how long; the rest is told to come back.
+        queue_wait: Span = Span::seconds(2),
+        /// How old a value may be to count as current in PromQL, where a query does not say.
         lookback_delta: Span = Span::seconds(300),
         /// Memory for recent segments.
         head_bytes_max: u64 = 256 << 20,
-        /// At which intervals metrics come that come seldom, such as `{ level = "15m" }`: their values count as current
-        /// for a quarter longer than that.
+        /// At which intervals metrics come that come seldom, by name, such as `{ level = "1h" }`: their values are
+        /// current for a quarter longer than that.
         intervals: BTreeMap<String, Span> = BTreeMap::new(),
     }
 }

@@ -1,0 +1,117 @@
+//! Series of the store as columns of numbers. Pure.
+
+use hashbrown::HashMap;
+use tidemill_store::codec::{Run, Values};
+use tidemill_store::model::{Metric, Source, SourceId, Value};
+use tidemill_store::read::SeriesRun;
+
+use super::labels::labels_of;
+use crate::promql::{Demand, Labels, PromSeries, SourceError, fit_all};
+
+/// Which series were given a place, by what the store calls them; none where the matchers do not fit one.
+#[derive(Debug, Default)]
+pub(super) struct Places(HashMap<(SourceId, Metric), Option<usize>>);
+
+impl Places {
+    /// The place of a series. One that is new and fits gets the place `next`, and its labels are given.
+    pub(super) fn of(
+        &mut self,
+        (source, metric): (&Source, &Metric),
+        demand: &Demand,
+        next: usize,
+    ) -> (Option<usize>, Option<Labels>) {
+        let key = (source.id(), metric.clone());
+        if let Some(known) = self.0.get(&key) {
+            return (*known, None);
+        }
+        let labels = labels_of(source, metric);
+        let place = fit_all(&demand.matchers, &labels).then_some(next);
+        self.0.insert(key, place);
+        (place, place.map(|_| labels))
+    }
+}
+
+/// Samples by series.
+pub(super) struct Columns<'a> {
+    demand: &'a Demand,
+    series_max: usize,
+    pub(super) series: Vec<PromSeries>,
+    places: Places,
+    pub(super) samples: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn new(demand: &'a Demand, series_max: usize) -> Self {
+        Self { demand, series_max, series: Vec::new(), places: Places::default(), samples: 0 }
+    }
+
+    /// Adds parts that come in the order of time.
+    pub(super) fn extend(&mut self, parts: Vec<SeriesRun>) -> Result<(), SourceError> {
+        for part in parts {
+            self.samples = self.samples.saturating_add(part.run.len());
+            if self.samples > self.demand.samples_max {
+                return Err(too_many_samples(self.demand.samples_max));
+            }
+            self.add(part);
+            if self.series.len() > self.series_max {
+                return Err(too_many_series(self.series_max));
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, part: SeriesRun) {
+        let (place, labels) = self.places.of((&part.source, &part.metric), self.demand, self.series.len());
+        if let Some(labels) = labels {
+            let (times, values) = numbers(part.run);
+            self.series.push(PromSeries { labels, times, values });
+        } else if let Some(series) = place.and_then(|place| self.series.get_mut(place)) {
+            let (times, values) = numbers(part.run);
+            series.times.extend(times);
+            series.values.extend(values);
+        }
+    }
+}
+
+pub(super) fn too_many_samples(limit: usize) -> SourceError {
+    SourceError::TooMuch(format!(
+        "query processing would load too many samples into memory in query execution (the limit is {limit})"
+    ))
+}
+
+pub(super) fn too_many_series(limit: usize) -> SourceError {
+    SourceError::TooMuch(format!("more than {limit} series match; ask for fewer"))
+}
+
+/// The samples that are numbers.
+fn numbers(run: Run) -> (Vec<i64>, Vec<f64>) {
+    let Run { times, values } = run;
+    let nanos = || times.iter().map(|time| time.nanos()).collect();
+    match values {
+        Values::F64(values) => (nanos(), values),
+        Values::I64(values) => (nanos(), values.into_iter().map(whole).collect()),
+        Values::Bool(values) => {
+            (nanos(), values.into_iter().map(|value| f64::from(u8::from(value))).collect())
+        }
+        Values::Text(_) => (Vec::new(), Vec::new()),
+        Values::Mixed(values) => {
+            let samples = times.iter().zip(&values);
+            samples.filter_map(|(time, value)| Some((time.nanos(), number(value)?))).unzip()
+        }
+    }
+}
+
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "PromQL knows doubles alone")]
+const fn whole(value: i64) -> f64 {
+    value as f64
+}
+
+/// A value as PromQL sees it; texts are no samples.
+pub(super) fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::F64(value) => Some(*value),
+        Value::I64(value) => Some(whole(*value)),
+        Value::Bool(value) => Some(f64::from(u8::from(*value))),
+        Value::Text(_) => None,
+    }
+}
