@@ -64,6 +64,9 @@ pub(crate) fn compare() -> Result<()> {
     tidemill.grind_all(GRIND_WITHIN)?;
     tidemill.restart()?;
     let ground = ask_all(tidemill.http(), &questions)?;
+    let rolled_up = ask_rolled_up(tidemill.http(), &questions)?;
+    eprintln!("ground: rollups answer a selector of {rolled_up} of {QUESTIONS}");
+    ensure!(rolled_up * 20 > QUESTIONS, "rollups answer a selector of {rolled_up} questions only");
     ensure_same("ground, against Prometheus", &questions, &ground, (&expected, TOLERANCE, known::reason))?;
     ensure_same("ground, against raw", &questions, &ground, (&raw, ROLLUP_TOLERANCE, |_, _| None))?;
 
@@ -101,20 +104,32 @@ fn ask_all(http: &Http, questions: &[Question]) -> Result<Vec<Answer>> {
     questions.iter().map(|question| ask(http, question)).collect()
 }
 
-fn ask(http: &Http, question: &Question) -> Result<Answer> {
-    Answer::of(&post(http, question)?).with_context(|| format!("{question:?}"))
+/// In how many answers a selector was answered from rollups.
+fn ask_rolled_up(http: &Http, questions: &[Question]) -> Result<usize> {
+    let mut count = 0;
+    for question in questions {
+        let body = post(http, question, &[("stats", "all")])?;
+        count += usize::from(body.contains("\"answeredFrom\":\"rollups\""));
+    }
+    Ok(count)
 }
 
-/// The body of the answer to a question.
-fn post(http: &Http, question: &Question) -> Result<String> {
+fn ask(http: &Http, question: &Question) -> Result<Answer> {
+    Answer::of(&post(http, question, &[])?).with_context(|| format!("{question:?}"))
+}
+
+/// The body of the answer to a question, with more parameters.
+fn post(http: &Http, question: &Question, more: &[(&str, &str)]) -> Result<String> {
     let seconds = |millis: u64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
     let query = ("query", question.expression.as_str());
     let answer = match question.times {
-        Times::Instant(time) => http.form("/api/v1/query", &[query, ("time", &seconds(time))]),
+        Times::Instant(time) => {
+            http.form("/api/v1/query", &[&[query, ("time", &seconds(time))], more].concat())
+        }
         Times::Range { start, end, step } => {
             let [start, end, step] = [start, end, step].map(seconds);
             let times = [query, ("start", &start), ("end", &end), ("step", &step)];
-            http.form("/api/v1/query_range", &times)
+            http.form("/api/v1/query_range", &[&times, more].concat())
         }
     }?;
     Ok(answer.body)
