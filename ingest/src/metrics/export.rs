@@ -243,7 +243,7 @@ impl Collector for Exported {
         ];
         let state = self.metrics.state();
         families.extend(messages(&state));
-        families.extend(samples(&state.samples));
+        families.extend(samples(&state.samples.shown()));
         families.extend([
             plain(VIOLATIONS, state.violations),
             plain(BYTES_IN_FLIGHT, state.bytes_in_flight),
@@ -282,7 +282,7 @@ fn messages(state: &State) -> Vec<MetricFamily> {
         metric.set_label(vec![label("reason", reason)]);
         metric
     });
-    let of = &state.messages;
+    let of = state.messages.shown();
     vec![
         family(NOT_KEPT, not_kept.collect()),
         family(RECEIVED, received.into()),

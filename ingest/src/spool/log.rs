@@ -339,7 +339,11 @@ impl<D: Disk> Log<D> {
     /// After a failed write: what stands behind the last whole record is torn, and the next record goes elsewhere.
     fn abandon_file(&mut self, error: &io::Error) -> Result<(), AppendError> {
         self.sync()?;
-        self.active = None;
+        let is_empty = self.active.take().is_some_and(|active| active.index == 0);
+        // A file in which nothing ever was: a full disk would collect them.
+        if is_empty && let Some(file) = self.files.pop_back() {
+            let _ = self.disk.remove(&name(file.number));
+        }
         Err(AppendError::Unwritable(error.to_string()))
     }
 
