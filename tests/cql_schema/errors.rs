@@ -75,10 +75,23 @@ pub(crate) fn faults() -> Result<()> {
         let error = failure(schema::apply(&options).await, "a wrong password")?;
         ensure!(matches!(error, SchemaError::Open(OpenError::Authentication(_))), "{error}");
         options.credentials = login("cassandra", "cassandra");
-        schema::apply(&options).await?;
+        apply_as_first_user(&options).await?;
         reader_may_not_write(&options).await?;
         frozen_node(&options, &cluster).await
     })
+}
+
+/// A node makes its first user some time after it begins to listen.
+async fn apply_as_first_user(options: &CqlOptions) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        match schema::apply(options).await {
+            Err(SchemaError::Open(OpenError::Authentication(_))) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            applied => return Ok(applied.map(drop)?),
+        }
+    }
 }
 
 pub(crate) async fn reader_may_not_write(options: &CqlOptions) -> Result<()> {
