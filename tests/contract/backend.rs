@@ -132,6 +132,9 @@ impl Cassandra {
             let mut options =
                 CqlOptions::new(vec![keyspace.contact_point().to_owned()], name, node.datacenter(), 1);
             options.retention = tables::retention();
+            // What is tested is not how fast a server is that shares two processors with other tests.
+            options.connect_timeout = Duration::from_secs(30);
+            options.request_timeout = Duration::from_secs(30);
             let stores = runtime.block_on(connect(&options))?;
             *shared = Some(SharedKeyspace { _keyspace: keyspace, _node: node, stores });
         }

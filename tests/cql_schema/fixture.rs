@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use libtest_mimic::Trial;
@@ -23,7 +24,8 @@ where
         let node = shared()?;
         let keyspace = Keyspace::new(&fresh_keyspace("cql"))?;
         let contact_points = vec![node.contact_point().to_owned()];
-        let options = CqlOptions::new(contact_points, keyspace, node.datacenter(), 1);
+        let mut options = CqlOptions::new(contact_points, keyspace, node.datacenter(), 1);
+        patient(&mut options);
         runtime()?.block_on(async {
             let outcome = body(options.clone()).await;
             let session = session(&options).await?;
@@ -31,6 +33,12 @@ where
             outcome
         })
     })
+}
+
+/// What is tested here is not how fast a server is that shares two processors with other tests.
+fn patient(options: &mut CqlOptions) {
+    options.connect_timeout = Duration::from_secs(30);
+    options.request_timeout = Duration::from_secs(30);
 }
 
 pub(crate) fn runtime() -> Result<Runtime> {

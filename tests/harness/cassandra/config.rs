@@ -179,6 +179,7 @@ commitlog_segment_size: 32MiB
 auto_snapshot: false
 authenticator: {authenticator}
 authorizer: {authorizer}
+cas_contention_timeout: 5s
 memtable:
   configurations:
     trie:

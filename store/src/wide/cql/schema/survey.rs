@@ -6,15 +6,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
 use scylla::policies::load_balancing::{
     LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
 };
 use scylla::response::query_result::{QueryResult, QueryRowsResult};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::{Consistency, Statement};
+use tokio::time::{Instant, sleep};
 
 use super::super::error::{Failure, Verdict};
 use super::super::options::{CqlOptions, Keyspace};
@@ -22,9 +25,18 @@ use super::super::session::{OpenError, Purpose, level, open};
 use super::SchemaError;
 use super::drift::{Found, Place};
 use super::server::Server;
+use crate::wide::{RetryDecision, RetryPolicy};
 
-/// How often a statement is tried.
-const ATTEMPTS_MAX: u32 = 3;
+/// For how long a statement is tried while others are in its way, or the server is busy.
+const UNTIL_FREE: RetryPolicy = RetryPolicy {
+    pause_first: Duration::from_millis(100),
+    pause_max: Duration::from_secs(2),
+    deadline: Duration::from_mins(1),
+};
+
+/// For how long a statement is tried that the server calls wrong: a table that another process is creating is
+/// listed a moment before it can be used.
+const UNTIL_KNOWN: RetryPolicy = RetryPolicy { deadline: Duration::from_secs(2), ..UNTIL_FREE };
 
 /// Settings of a table.
 pub(super) struct Settings {
@@ -78,17 +90,23 @@ impl Survey {
     /// can keep each other waiting until the server gives up, and a change of the schema makes servers forget what
     /// is prepared.
     async fn run(&self, text: &str, values: impl SerializeRow) -> Result<QueryResult, SchemaError> {
-        let mut attempt = 1;
-        loop {
-            match self.session.query_unpaged(self.statement(text), &values).await.map_err(Failure::from) {
+        let start = Instant::now();
+        for attempt in 0.. {
+            let error = match self.session.query_unpaged(self.statement(text), &values).await {
                 Ok(result) => return Ok(result),
-                Err(failure) if failure.verdict == Verdict::Refused || attempt == ATTEMPTS_MAX => {
-                    let reason = failure.reason;
+                Err(error) => error,
+            };
+            let policy = if is_invalid(&error) { UNTIL_KNOWN } else { UNTIL_FREE };
+            let Failure { verdict, reason } = Failure::from(error);
+            let repeats = verdict != Verdict::Refused || policy == UNTIL_KNOWN;
+            match policy.decide(attempt, start.elapsed(), getrandom::u32().unwrap_or(u32::MAX)) {
+                RetryDecision::After(pause) if repeats => sleep(pause).await,
+                RetryDecision::After(_) | RetryDecision::GiveUp => {
                     return Err(SchemaError::Statement { statement: text.to_owned(), reason });
                 }
-                Err(_) => attempt += 1,
             }
         }
+        unreachable!("attempts are not counted to their end")
     }
 
     /// The server's kind and version.
@@ -166,4 +184,15 @@ impl Survey {
         statement.set_consistency(self.read);
         statement
     }
+}
+
+/// Whether the server says that the statement is wrong, as it does of a table that it does not know.
+fn is_invalid(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _))
+            | ExecutionError::PrepareError(PrepareError::AllAttemptsFailed {
+                first_attempt: RequestAttemptError::DbError(DbError::Invalid, _),
+            })
+    )
 }
