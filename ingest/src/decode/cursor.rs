@@ -199,6 +199,18 @@ impl<'a> Cursor<'a> {
         Ok(code)
     }
 
+    /// The bytes that are left.
+    #[inline]
+    pub(super) fn left(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// Takes so many bytes that were looked at: whole characters.
+    #[inline]
+    pub(super) fn pass(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }

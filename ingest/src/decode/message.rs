@@ -63,6 +63,7 @@ impl Message {
         self.values.len()
     }
 
+    #[inline]
     pub(super) fn value(&mut self, slot: u32, value: Value) {
         self.values.push((slot, value));
     }

@@ -41,6 +41,8 @@ pub struct MetricNames {
     slots: HashMap<Metric, u32>,
     entries: Vec<Entry>,
     last: Option<u32>,
+    /// The slot that came first the last time.
+    first: u32,
     message: u64,
     point: u64,
     in_message: usize,
@@ -49,6 +51,8 @@ pub struct MetricNames {
 #[derive(Debug)]
 struct Entry {
     metric: Metric,
+    /// Its name as a member of an object of JSON, where it is one of a metric whatever the object.
+    member: Option<Box<str>>,
     follower: u32,
     seen_in_message: u64,
     seen_in_point: u64,
@@ -126,11 +130,40 @@ impl MetricNames {
 
     /// The slot that came next the last time, if it is `name` again.
     fn expected(&self, name: &str) -> Option<u32> {
-        let slot = match self.last {
-            Some(last) => self.entry(last)?.follower,
-            None => 0,
-        };
+        let slot = self.next_slot()?;
         (self.entry(slot)?.metric.as_str() == name).then_some(slot)
+    }
+
+    /// The slot that came next the last time.
+    #[inline]
+    fn next_slot(&self) -> Option<u32> {
+        match self.last {
+            Some(last) => Some(self.entry(last)?.follower),
+            None => Some(self.first),
+        }
+    }
+
+    /// What came next the last time: its slot, and how it is written as `"name":`.
+    #[inline]
+    pub(super) fn expected_member(&self) -> Option<(u32, &str)> {
+        let slot = self.next_slot()?;
+        Some((slot, self.entry(slot)?.member.as_deref()?))
+    }
+
+    /// Enters `slot` again; not where the current point has it already, or the message then had more than `max`
+    /// metrics.
+    #[inline]
+    pub(super) fn enter_again(&mut self, slot: u32, max: usize) -> Option<()> {
+        let (message, point, in_message) = (self.message, self.point, self.in_message);
+        let entry = self.entry_mut(slot)?;
+        let new_in_message = usize::from(entry.seen_in_message != message);
+        if entry.seen_in_point == point || in_message + new_in_message > max {
+            return None;
+        }
+        (entry.seen_in_point, entry.seen_in_message) = (point, message);
+        self.in_message += new_in_message;
+        self.last = Some(slot);
+        Some(())
     }
 
     fn look_up(&mut self, name: &str) -> Result<u32, NameError> {
@@ -138,8 +171,10 @@ impl MetricNames {
             Some(&slot) => slot,
             None => self.add(Metric::new(name)?),
         };
-        if let Some(entry) = self.last.and_then(|last| self.entry_mut(last)) {
-            entry.follower = slot;
+        match self.last.map(|last| self.entry_mut(last)) {
+            Some(Some(entry)) => entry.follower = slot,
+            Some(None) => {}
+            None => self.first = slot,
         }
         Ok(slot)
     }
@@ -151,7 +186,8 @@ impl MetricNames {
         };
         let slot = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         self.slots.insert(metric.clone(), slot);
-        self.entries.push(Entry { metric, follower: 0, seen_in_message: 0, seen_in_point: 0 });
+        let member = as_member(metric.as_str());
+        self.entries.push(Entry { metric, member, follower: 0, seen_in_message: 0, seen_in_point: 0 });
         slot
     }
 
@@ -162,6 +198,13 @@ impl MetricNames {
     fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
         self.entries.get_mut(usize::try_from(slot).ok()?)
     }
+}
+
+/// `"name":`, where no escape is needed for it and it means nothing else in any object.
+fn as_member(name: &str) -> Option<Box<str>> {
+    let is_plain = !name.contains(|c: char| matches!(c, '"' | '\\' | '\0'..='\x1f'));
+    let is_metric = !matches!(name, "ts" | "tags" | "values");
+    (is_plain && is_metric).then(|| format!("\"{name}\":").into())
 }
 
 #[cfg(test)]

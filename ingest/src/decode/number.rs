@@ -98,6 +98,70 @@ const POWERS: [f64; 23] = [
     1e19, 1e20, 1e21, 1e22,
 ];
 
+/// The value of the number that `bytes` begin with and how long it is, where it is written as devices mostly do: up to
+/// [`SHORT_DIGITS_MAX`] digits, maybe with a point among them, and no exponent. `None` says nothing: [`Number`] tells.
+#[inline]
+pub(super) fn short_number(bytes: &[u8]) -> Option<(Short, usize)> {
+    let negative = bytes.first() == Some(&b'-');
+    let start = usize::from(negative);
+    let (whole, digits) = digits_from(bytes, start, 0);
+    let point = start + digits;
+    if digits == 0 || (digits > 1 && bytes.get(start) == Some(&b'0')) {
+        return None;
+    }
+    let is_integer = bytes.get(point) != Some(&b'.');
+    let (mantissa, places) = if is_integer { (whole, 0) } else { digits_from(bytes, point + 1, whole) };
+    let end = if is_integer { point } else { point + 1 + places };
+    let is_plain = (is_integer || places > 0) && !matches!(bytes.get(end), Some(b'e' | b'E'));
+    if !is_plain || digits + places > SHORT_DIGITS_MAX {
+        return None;
+    }
+    if is_integer {
+        // An i64 has no minus zero.
+        let integer = mantissa.cast_signed();
+        if negative && integer == 0 {
+            return None;
+        }
+        return Some((Short::Integer(if negative { -integer } else { integer }), end));
+    }
+    let magnitude = exact(mantissa) / POWERS.get(places)?;
+    Some((Short::Double(if negative { -magnitude } else { magnitude }), end))
+}
+
+/// The value of a short number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Short {
+    Integer(i64),
+    Double(f64),
+}
+
+impl From<Short> for Value {
+    #[inline]
+    fn from(short: Short) -> Self {
+        match short {
+            Short::Integer(integer) => Self::I64(integer),
+            Short::Double(double) => Self::F64(double),
+        }
+    }
+}
+
+/// So many digits always make an integer that is a double.
+const SHORT_DIGITS_MAX: usize = 15;
+
+/// `value` with the digits from `at` on behind it, and how many they are; wraps around where they are too many.
+#[inline]
+fn digits_from(bytes: &[u8], at: usize, mut value: u64) -> (u64, usize) {
+    let left = bytes.get(at..).unwrap_or_default();
+    for (count, byte) in left.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return (value, count);
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    (value, left.len())
+}
+
 /// A scan in progress.
 struct Scan<'a> {
     bytes: &'a [u8],
@@ -315,6 +379,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn short_numbers_mean_what_they_mean_to_the_scan(
+            text in r"-?[0-9]{0,17}(\.[0-9]{0,17})?([eE][+-]?[0-9]{1,3})?[,}. a-]{0,2}",
+        ) {
+            if let Some((short, length)) = short_number(text.as_bytes()) {
+                let short = Value::from(short);
+                let (number, expected) = Number::parse(&text).map_err(|_| TestCaseError::fail("refused"))?;
+                prop_assert_eq!((number.value(), expected), (Ok(short.clone()), length));
+                // Minus zero is equal to zero, and is not the same.
+                prop_assert_eq!(format!("{:?}", number.value()), format!("{:?}", Ok::<_, Fault>(short)));
+            }
+        }
+
+        #[test]
+        fn what_devices_mostly_write_is_short(text in r"-?(0|[1-9][0-9]{0,6})(\.[0-9]{1,8})?,") {
+            prop_assert!(text == "-0," || short_number(text.as_bytes()).is_some());
+        }
+
         #[test]
         fn decimals_round_as_the_standard_library_does(text in r"-?(0|[1-9][0-9]{0,24})\.[0-9]{1,24}([eE][+-]?[0-9]{1,3})?") {
             let expected: f64 = text.parse().unwrap();

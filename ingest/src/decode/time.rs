@@ -48,6 +48,17 @@ impl TimeUnit {
         }
     }
 
+    /// Its length in nanoseconds, where it has one.
+    pub(super) const fn nanos(self) -> Option<i64> {
+        match self {
+            Self::Seconds => Some(1_000_000_000),
+            Self::Milliseconds => Some(1_000_000),
+            Self::Microseconds => Some(1_000),
+            Self::Nanoseconds => Some(1),
+            Self::Magnitude => None,
+        }
+    }
+
     /// The power of ten of its length in nanoseconds, for a time of so many digits before the point.
     const fn exponent(self, digits: i32) -> i32 {
         match (self, digits) {

@@ -232,6 +232,28 @@ fn names_in_another_order_and_new_names_keep_their_values() {
     }
 }
 
+#[test]
+fn members_that_come_again_are_held_to_every_rule() {
+    let (mut decoder, mut message, json) = (decoder(), Message::default(), reading(&Format::Json));
+    let mut decode = |text: &str| {
+        let outcome = decoder.decode(&json, payload(text.as_bytes()), &mut message);
+        outcome.map(|()| said(&decoder, &message)).map_err(|error| (error.fault.label(), error.offset))
+    };
+    decode(r#"{"ts":1,"a":1,"b":2.5,"a\"":3}"#).unwrap();
+    decode(r#"{"values":{"ts":4,"values":5,"tags":6}}"#).unwrap();
+    assert_eq!(decode(r#"{"a":1,"a":2}"#), Err(("duplicate_member", 12)));
+    assert_eq!(decode(r#"{"values":{"c":1},"a":2}"#), Err(("shape", 22)));
+    assert_eq!(decode(r#"{"a":1,"values":{"b":2}}"#), Err(("shape", 16)));
+    assert_eq!(decode(r#"{"a":1,"b":2.}"#), Err(("syntax", 13)));
+    assert_eq!(decode(r#"{"a":01}"#), Err(("syntax", 6)));
+    assert_eq!(decode(r#"{"a":1,"b":2.5,"a"":3}"#), Err(("syntax", 18)));
+    assert_eq!(decode(r#"{"a":1,"b":"x","c":null}"#).unwrap()[0].values.len(), 2);
+    assert_eq!(decode(r#"{"a":true, "b": false}"#).unwrap()[0].values[1].1, Value::Bool(false));
+    assert_eq!(decode(r#"{"values":{"ts":4},"ts":7}"#).unwrap()[0].time, Some(at(7)));
+    let value = decode(r#"{"a":-0,"b":-0.0}"#).unwrap().remove(0).values;
+    assert!(value.iter().all(|(_, value)| format!("{value:?}") == "F64(-0.0)"), "{value:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -241,6 +263,28 @@ proptest! {
         let mut payload = String::new();
         write_json(&node, &mut payload);
         prop_assert_eq!(decode(&payload).ok(), oracle(&node), "{}", payload);
+    }
+
+    #[test]
+    fn a_message_means_the_same_to_one_who_has_decoded_others_before(
+        nodes in prop::collection::vec((tree(), 0..4_usize, any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let json = reading(&Format::Json);
+        let (mut seasoned, mut message) = (decoder(), Message::default());
+        for (node, repeats, at, byte) in nodes {
+            let mut text = String::new();
+            write_json(&node, &mut text);
+            let mut bytes = text.replace(":\t", ":").into_bytes();
+            for repeat in 0..=repeats {
+                if repeat == 3 {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                let outcome = seasoned.decode(&json, payload(&bytes), &mut message);
+                let outcome = outcome.map(|()| said(&seasoned, &message));
+                prop_assert_eq!(outcome, decode_bytes(&bytes), "{}", String::from_utf8_lossy(&bytes));
+            }
+        }
     }
 
     #[test]

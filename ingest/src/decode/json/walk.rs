@@ -9,6 +9,7 @@ use tidemill_store::model::{Timestamp, Value};
 use crate::decode::cursor::Cursor;
 use crate::decode::error::push_segment;
 use crate::decode::names::Seen;
+use crate::decode::number::{Short, short_number};
 use crate::decode::path::Path;
 use crate::decode::sink::check_tag;
 use crate::decode::{DecodeError, DecodeLimits, Fault, Message, MetricNames, TimeUnit, time};
@@ -105,20 +106,10 @@ impl<'a> Walk<'a, '_> {
         let (mut members, mut key) = (Members::default(), String::new());
         self.open_object()?;
         loop {
-            let name = self.key(&mut key)?;
-            let token = self.cursor.next_token();
-            match (name, token) {
-                ("ts", _) => self.time(token, &mut members)?,
-                ("tags", _) => self.tags(token, &mut members)?,
-                ("values", Some(b'{')) => self.values(&mut members)?,
-                (_, Some(b'n')) => self.word("null", name)?,
-                (_, _) if members.metrics == Stand::Wrapped => {
-                    return Err(self.fail(Fault::BesideValues, name));
-                }
-                (_, _) => {
-                    members.metrics = Stand::Flat;
-                    self.member(name, token)?;
-                }
+            if members.metrics != Stand::Wrapped && self.expected_member().is_some() {
+                members.metrics = Stand::Flat;
+            } else {
+                self.point_member(&mut key, &mut members)?;
             }
             if self.next(b'}', "expected , or }")? == Next::End {
                 break;
@@ -126,6 +117,23 @@ impl<'a> Walk<'a, '_> {
         }
         self.message.finish_point(members.time);
         Ok(())
+    }
+
+    /// Takes a member of a point.
+    fn point_member(&mut self, key: &mut String, members: &mut Members) -> Result<(), Failed> {
+        let name = self.key(key)?;
+        let token = self.cursor.next_token();
+        match (name, token) {
+            ("ts", _) => self.time(token, members),
+            ("tags", _) => self.tags(token, members),
+            ("values", Some(b'{')) => self.values(members),
+            (_, Some(b'n')) => self.word("null", name),
+            (_, _) if members.metrics == Stand::Wrapped => Err(self.fail(Fault::BesideValues, name)),
+            (_, _) => {
+                members.metrics = Stand::Flat;
+                self.member(name, token)
+            }
+        }
     }
 
     /// Takes the `values` of a point, from its brace on.
@@ -146,17 +154,51 @@ impl<'a> Walk<'a, '_> {
     fn object_members(&mut self) -> Result<(), Failed> {
         let mut key = String::new();
         loop {
-            let name = self.key(&mut key)?;
-            let token = self.cursor.next_token();
-            if token == Some(b'n') {
-                self.word("null", name)?;
-            } else {
-                self.member(name, token)?;
+            if self.expected_member().is_none() {
+                let name = self.key(&mut key)?;
+                let token = self.cursor.next_token();
+                if token == Some(b'n') {
+                    self.word("null", name)?;
+                } else {
+                    self.member(name, token)?;
+                }
             }
             if self.next(b'}', "expected , or }")? == Next::End {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes the next member where it is the one that came here in the message before, with a number or a boolean as
+    /// most are written: its name is compared, not read. `None`: nothing was taken, and it must be read with care.
+    #[inline]
+    fn expected_member(&mut self) -> Option<()> {
+        if !self.path.segments.is_empty() {
+            return None;
+        }
+        self.cursor.next_token();
+        let left = self.cursor.left();
+        let (slot, member) = self.names.expected_member()?;
+        let after = left.strip_prefix(member.as_bytes())?;
+        let after = after.strip_prefix(b" ").unwrap_or(after);
+        let length = match after.first()? {
+            b't' if after.starts_with(b"true") => self.repeat(slot, Value::Bool(true), 4)?,
+            b'f' if after.starts_with(b"false") => self.repeat(slot, Value::Bool(false), 5)?,
+            _ => {
+                let (number, length) = short_number(after)?;
+                self.repeat(slot, number.into(), length)?
+            }
+        };
+        self.cursor.pass(left.len() - after.len() + length);
+        Some(())
+    }
+
+    /// Adds the value of a metric that is known, and gives back `length`; `None` where a rule stands against it.
+    #[inline]
+    fn repeat(&mut self, slot: u32, value: Value, length: usize) -> Option<usize> {
+        self.names.enter_again(slot, self.limits.metrics_max)?;
+        self.message.value(slot, value);
+        Some(length)
     }
 
     /// Takes the value of the member `name`, which is no null: a metric or an object of them.
@@ -232,6 +274,7 @@ impl<'a> Walk<'a, '_> {
                 Some(_) => time::from_text(text).map(Some),
                 None => Ok(None),
             }),
+            Some(b'-' | b'0'..=b'9') if self.short_time(unit, members).is_some() => return Ok(()),
             Some(b'-' | b'0'..=b'9') => self.cursor.number().and_then(|number| match unit {
                 Some(unit) => time::from_number(&number, unit).map(Some),
                 None => Ok(None),
@@ -240,6 +283,17 @@ impl<'a> Walk<'a, '_> {
         };
         members.time = time.map_err(|fault| self.fail(fault, "ts"))?;
         Ok(())
+    }
+
+    /// Takes a time that is a short whole number; `None`: nothing was taken.
+    #[inline]
+    fn short_time(&mut self, unit: Option<TimeUnit>, members: &mut Members) -> Option<()> {
+        let (Short::Integer(count), length) = short_number(self.cursor.left())? else { return None };
+        if let Some(unit) = unit {
+            members.time = Some(Timestamp::from_nanos(count.checked_mul(unit.nanos()?)?).ok()?);
+        }
+        self.cursor.pass(length);
+        Some(())
     }
 
     fn tags(&mut self, token: Option<u8>, members: &mut Members) -> Result<(), Failed> {
