@@ -110,7 +110,7 @@ fn push(builder: &mut SegmentBuilder, metrics: &[Metric], messages: &[Message]) 
     for message in messages {
         let positions: [_; METRICS] =
             std::array::from_fn(|at| builder.metric(&metrics[message.first_metric + at]));
-        builder.push(message.source, message.time, positions.into_iter().zip(&message.values));
+        builder.push(message.source, message.time, &positions, message.values.iter());
     }
 }
 

@@ -13,7 +13,7 @@ use super::drafts::{Cut, Draft, Drafts};
 use super::names::Names;
 use super::plan::{Appended, BucketSegments, Refusal, RefusalReason, WritePlan};
 use crate::catalog::{CatalogLimits, CatalogLog};
-use crate::layout::{Bucket, CatalogRow, Eras, MarkRow, MarkState, Place};
+use crate::layout::{Bucket, CatalogRow, Era, Eras, MarkRow, MarkState, Place};
 use crate::model::{Point, Points, Shard, Timestamp, WriterId};
 use crate::wide::{Row, WriteTime};
 
@@ -157,22 +157,26 @@ impl ShardAppender {
 
     fn add(&mut self, batch: &Points, point: Point<'_>, now: Instant) -> Result<(), RefusalReason> {
         let source = self.names.announce(batch, point, &mut self.catalog)?;
-        let bucket = self.bucket_of(batch, point);
-        if !self.drafts.turn_to(bucket) {
-            self.buckets.open(bucket, now).map_err(|BucketsFull| RefusalReason::Buckets)?;
-            self.drafts.begin(bucket);
+        let era = self.era_of(batch, point);
+        // Buckets of all eras tile the line, so none but the era's own can hold the time.
+        if !self.drafts.is_for(point.time) {
+            let bucket = era.bucket(point.time);
+            if !self.drafts.turn_to(bucket) {
+                self.buckets.open(bucket, now).map_err(|BucketsFull| RefusalReason::Buckets)?;
+                self.drafts.begin(bucket);
+            }
         }
         let (n, cut) = (self.catalog.latest(source), self.cut());
         self.drafts.add(batch, point, n, &mut self.names, cut, &mut self.buckets);
         Ok(())
     }
 
-    fn bucket_of(&self, batch: &Points, point: Point<'_>) -> Bucket {
+    fn era_of(&self, batch: &Points, point: Point<'_>) -> Era {
         let era = self.eras.at(point.time);
         let source = usize::try_from(point.source).ok().and_then(|at| batch.sources().get(at));
         let is_ours = source.is_some_and(|source| era.shard(source) == self.shard);
         assert!(is_ours, "a point belongs to another shard");
-        era.bucket(point.time)
+        era
     }
 
     fn cut(&self) -> Cut {

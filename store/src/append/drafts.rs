@@ -61,6 +61,11 @@ pub(super) struct Drafts {
 }
 
 impl Drafts {
+    /// Whether the draft at hand is that of the bucket which holds `time`.
+    pub(super) fn is_for(&self, time: Timestamp) -> bool {
+        self.touched.get(self.current).is_some_and(|draft| draft.bucket.contains(time))
+    }
+
     /// Takes the draft of `bucket` to hand, if there is one.
     pub(super) fn turn_to(&mut self, bucket: Bucket) -> bool {
         if self.touched.get(self.current).is_some_and(|draft| draft.bucket == bucket) {
@@ -106,7 +111,7 @@ impl Drafts {
         let id = DraftId { at: self.current, cuts: draft.rows.len() };
         let positions = names.positions(batch, point, id, &mut draft.builder);
         let values = point.values.iter().map(|(_, value)| value);
-        draft.builder.push(n, point.time, positions.iter().copied().zip(values));
+        draft.builder.push(n, point.time, positions, values);
         draft.builder_needed = draft.builder_needed.max(n.next());
     }
 

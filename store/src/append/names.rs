@@ -1,9 +1,11 @@
 //! What a batch's dictionaries stand for, looked up once for each entry and not once for each point.
+//!
+//! Most points have the metrics and kinds of the one before: what was found out about those is taken over whole.
 
 use super::drafts::DraftId;
-use crate::catalog::{CatalogFull, CatalogLog, MetricSlot, SourceSlot};
+use crate::catalog::{CatalogFull, CatalogLog, Fact, MetricSlot, SourceSlot};
 use crate::codec::segment::{MetricPosition, SegmentBuilder};
-use crate::model::{Point, Points};
+use crate::model::{Point, Points, ValueKind};
 
 /// Lookups of the batch at hand. Keeps its memory from batch to batch.
 #[derive(Debug, Default)]
@@ -12,6 +14,10 @@ pub(super) struct Names {
     metrics: Vec<Option<MetricSlot>>,
     positions: Vec<Option<MetricPosition>>,
     positions_of: Option<DraftId>,
+    /// The metrics of the last point and the kinds of its values, and what they are to the catalog.
+    last: Vec<(u32, ValueKind)>,
+    facts: Vec<Fact>,
+    /// Where these metrics stand in the segment of `positions_of`; nowhere yet where it is empty.
     of_point: Vec<MetricPosition>,
 }
 
@@ -22,6 +28,19 @@ impl Names {
         refill(&mut self.metrics, batch.metrics().len());
         refill(&mut self.positions, batch.metrics().len());
         self.positions_of = None;
+        self.forget_last();
+    }
+
+    fn forget_last(&mut self) {
+        self.last.clear();
+        self.facts.clear();
+        self.of_point.clear();
+    }
+
+    /// Whether `point` has the metrics and kinds of the last one.
+    fn repeats(&self, point: Point<'_>) -> bool {
+        let of_point = point.values.iter().map(|(metric, value)| (*metric, value.kind()));
+        self.last.len() == point.values.len() && self.last.iter().copied().eq(of_point)
     }
 
     /// The point's source in `catalog`, announced with all metrics of the point.
@@ -32,14 +51,23 @@ impl Names {
         catalog: &mut CatalogLog,
     ) -> Result<SourceSlot, CatalogFull> {
         let source = self.source(batch, point.source, catalog)?;
+        if !self.repeats(point) {
+            self.forget_last();
+        } else if catalog.knows(source, &self.facts) {
+            return Ok(source);
+        }
         for (hint, (metric, value)) in point.values.iter().enumerate() {
-            let metric = self.metric(batch, *metric, catalog)?;
-            catalog.learn(source, metric, value.kind(), hint)?;
+            let fact = Fact::new(self.metric(batch, *metric, catalog)?, value.kind());
+            catalog.learn(source, fact, hint)?;
+            if self.last.len() == hint {
+                self.last.push((*metric, value.kind()));
+                self.facts.push(fact);
+            }
         }
         Ok(source)
     }
 
-    /// The positions of the point's metrics in the segment of draft `of`.
+    /// The positions of the metrics of the point announced last in the segment of draft `of`.
     pub(super) fn positions(
         &mut self,
         batch: &Points,
@@ -50,8 +78,11 @@ impl Names {
         if self.positions_of != Some(of) {
             self.positions.fill(None);
             self.positions_of = Some(of);
+            self.of_point.clear();
         }
-        self.of_point.clear();
+        if !self.of_point.is_empty() {
+            return &self.of_point;
+        }
         for (metric, _) in point.values {
             let Some((known, name)) = entry(&mut self.positions, batch.metrics(), *metric) else { continue };
             self.of_point.push(*known.get_or_insert_with(|| builder.metric(name)));

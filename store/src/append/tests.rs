@@ -9,7 +9,7 @@ use crate::codec::segment::{Limits, Segment};
 use crate::layout::tables::{CATALOG, MARKS, SEGMENTS};
 use crate::layout::{BucketWidth, CatalogRow, Eras, MarkRow, MarkState, SegmentRow, ShardCount};
 use crate::model::{
-    CatalogN, Device, Metric, Points, Seq, Shard, Source, Tags, Tenant, Timestamp, Value, WriterId,
+    CatalogN, Device, Metric, Point, Points, Seq, Shard, Source, Tags, Tenant, Timestamp, Value, WriterId,
 };
 use crate::wide::{Memory, Row, Scan, Wide};
 
@@ -127,6 +127,69 @@ async fn a_full_segment_is_cut_and_corrections_stay_in_order() {
         seen.extend(segment.column(metric, 0..segment.points()).unwrap().iter().map(|(_, value)| value));
     }
     assert_eq!(seen, (0..200).map(|n| Value::I64(n * 1_000_003)).collect::<Vec<_>>());
+}
+
+/// Points of devices with values of the metrics `x`, `y`, `z` by their position, over three hours and two shapes.
+fn mixed(round: i64) -> Points {
+    let mut points = Points::default();
+    let names = ["x", "y", "z"].map(|name| points.metric(Metric::new(name).unwrap()));
+    for n in 0..60 {
+        let device = Device::new(&format!("d{}", n % 7)).unwrap();
+        let source = Arc::new(Source::new(Tenant::new("t").unwrap(), device, Tags::default()));
+        let source = points.source(&source);
+        for at in if n % 5 == round % 5 { &names[1..] } else { &names[..] } {
+            let value = if n % 11 == round { Value::Bool(true) } else { Value::I64(n * 1_000 + round) };
+            points.value(*at, value);
+        }
+        points.finish_point(source, seconds(n % 3 * HOUR + n));
+    }
+    points
+}
+
+/// The samples of a batch: device, metric, seconds, value.
+type Sample = (String, String, i64, String);
+
+fn said(batch: &Points) -> Vec<Sample> {
+    let name = |at: u32| batch.metrics()[usize::try_from(at).unwrap()].as_str().to_owned();
+    let device = |at: u32| batch.sources()[usize::try_from(at).unwrap()].device().to_string();
+    let of_point = |point: Point<'_>| {
+        let at = point.time.nanos() / 1_000_000_000;
+        let sample =
+            |(metric, value): &(u32, Value)| (device(point.source), name(*metric), at, format!("{value:?}"));
+        point.values.iter().map(sample).collect::<Vec<_>>()
+    };
+    batch.iter().flat_map(of_point).collect()
+}
+
+#[tokio::test]
+async fn points_that_repeat_the_one_before_or_do_not_are_stored_under_their_own_names_and_announced() {
+    let limits = AppendLimits { segment_bytes_max: 3_000, ..AppendLimits::default() };
+    let (mut appender, wide) = (appender(limits), Memory::new());
+    let batches: Vec<Points> = (0..8).map(mixed).collect();
+    append(&mut appender, &wide, &batches, 1).await;
+    let catalog = catalog(&wide).await;
+    let (mut stored, mut announced) = (Vec::new(), std::collections::BTreeSet::new());
+    for row in &catalog {
+        let device = row.source.device().to_string();
+        announced.extend(row.metrics.iter().map(|fact| (device.clone(), fact.metric.to_string(), fact.kind)));
+    }
+    for hour in 0..3 {
+        for row in segments(&wide, hour * HOUR).await {
+            let segment = Segment::decode(row.body, Limits::DEFAULT).unwrap();
+            for sample in segment.samples_at(segment.all()).unwrap() {
+                let of =
+                    catalog.iter().find(|row| row.n == sample.source).unwrap().source.device().to_string();
+                let metric = segment.metrics()[sample.metric.index()].to_string();
+                assert!(announced.contains(&(of.clone(), metric.clone(), sample.value.kind())));
+                let at = sample.time.nanos() / 1_000_000_000;
+                stored.push((of, metric, at, format!("{:?}", sample.value)));
+            }
+        }
+    }
+    let mut expected: Vec<Sample> = batches.iter().flat_map(said).collect();
+    stored.sort();
+    expected.sort();
+    assert_eq!(stored, expected);
 }
 
 #[tokio::test]

@@ -72,6 +72,8 @@ pub struct CatalogLog {
 
 #[derive(Debug)]
 struct Known {
+    /// That of `source`, at hand.
+    id: SourceId,
     source: Arc<Source>,
     /// Its latest row, which may still be pending.
     latest: CatalogN,
@@ -82,14 +84,15 @@ struct Known {
     is_pending: bool,
 }
 
-/// A metric slot and a kind in one number.
+/// What a source is known to send: a metric slot and a kind in one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fact(u32);
+pub struct Fact(u32);
 
 impl Fact {
     const KINDS: u32 = 4;
 
-    const fn new(metric: MetricSlot, kind: ValueKind) -> Self {
+    /// Values of `kind` of `metric`.
+    pub const fn new(metric: MetricSlot, kind: ValueKind) -> Self {
         let kind = match kind {
             ValueKind::F64 => 0,
             ValueKind::I64 => 1,
@@ -150,9 +153,10 @@ impl CatalogLog {
         let slot = SourceSlot(index(self.sources.len()));
         let sources = &self.sources;
         self.slots.insert_unique(hash, slot.0, |&slot| {
-            sources.get(usize_of(slot)).map_or(0, |known| id_hash(known.source.id()))
+            sources.get(usize_of(slot)).map_or(0, |known| id_hash(known.id))
         });
         self.sources.push(Known {
+            id: source.id(),
             source: Arc::clone(source),
             latest: self.next,
             facts: Vec::new(),
@@ -177,16 +181,15 @@ impl CatalogLog {
         Ok(MetricSlot(slot))
     }
 
-    /// Makes sure that the source is announced with this metric and kind. `hint` is where the metric would stand
-    /// if the source always sent the same metrics in the same order.
-    pub fn learn(
-        &mut self,
-        source: SourceSlot,
-        metric: MetricSlot,
-        kind: ValueKind,
-        hint: usize,
-    ) -> Result<(), CatalogFull> {
-        let fact = Fact::new(metric, kind);
+    /// Whether the source is announced with `facts`, and with these first: so it is where it always sent the same
+    /// metrics in the same order.
+    pub fn knows(&self, source: SourceSlot, facts: &[Fact]) -> bool {
+        self.sources.get(usize_of(source.0)).is_some_and(|known| known.facts.starts_with(facts))
+    }
+
+    /// Makes sure that the source is announced with `fact`. `hint` is where it would stand if the source always sent
+    /// the same metrics in the same order.
+    pub fn learn(&mut self, source: SourceSlot, fact: Fact, hint: usize) -> Result<(), CatalogFull> {
         let Some(known) = self.sources.get_mut(usize_of(source.0)) else { return Err(CatalogFull::Sources) };
         if known.facts.get(hint) == Some(&fact) || known.facts.contains(&fact) {
             return Ok(());
@@ -240,7 +243,7 @@ impl CatalogLog {
     }
 
     fn holds(&self, slot: u32, id: SourceId) -> bool {
-        self.sources.get(usize_of(slot)).is_some_and(|known| known.source.id() == id)
+        self.sources.get(usize_of(slot)).is_some_and(|known| known.id == id)
     }
 }
 
@@ -264,7 +267,7 @@ mod tests {
     fn learn(log: &mut CatalogLog, source: &str, metric: &str, kind: ValueKind) -> Result<u32, CatalogFull> {
         let slot = log.source(&self::source(source))?;
         let metric = log.metric(&Metric::new(metric).unwrap())?;
-        log.learn(slot, metric, kind, 0)?;
+        log.learn(slot, Fact::new(metric, kind), 0)?;
         Ok(log.latest(slot).get())
     }
 

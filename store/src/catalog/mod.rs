@@ -19,7 +19,7 @@ use crate::model::SourceId;
 pub use condition::{Allowed, Condition, Label, Test};
 pub use entry::{Kinds, MetricEntry, MetricSet, SourceEntry};
 pub use index::{CatalogIndex, SourceIndex};
-pub use log::{CatalogFull, CatalogLimits, CatalogLog, MetricSlot, SourceSlot};
+pub use log::{CatalogFull, CatalogLimits, CatalogLog, Fact, MetricSlot, SourceSlot};
 pub use selection::Selection;
 pub use source_set::{SourceSet, SourceSpan};
 

@@ -161,6 +161,7 @@ pub struct Era {
 
 impl Era {
     /// The shard of `source` in this era.
+    #[inline]
     pub fn shard(&self, source: &Source) -> Shard {
         shard_of(source.device_hash(), self.shards)
     }
@@ -241,6 +242,7 @@ impl Eras {
     }
 
     /// The era that holds `time`.
+    #[inline]
     pub fn at(&self, time: Timestamp) -> Era {
         let era = self.0.iter().rev().find(|era| era.starts_at <= time);
         assert!(era.is_some(), "the first era reaches back to the beginning of time");

@@ -37,8 +37,14 @@ pub struct Point<'a> {
 impl Points {
     /// Position of `source`, entered where it is not the one entered last.
     pub fn source(&mut self, source: &Arc<Source>) -> u32 {
-        if self.sources.last().is_none_or(|last| !Arc::ptr_eq(last, source)) {
-            self.sources.push(Arc::clone(source));
+        self.take_source(Arc::clone(source))
+    }
+
+    /// The same of a source that its owner has no more use for: counting owners costs more than all else here.
+    #[inline]
+    pub fn take_source(&mut self, source: Arc<Source>) -> u32 {
+        if self.sources.last().is_none_or(|last| !Arc::ptr_eq(last, &source)) {
+            self.sources.push(source);
         }
         position(self.sources.len() - 1)
     }
@@ -54,8 +60,15 @@ impl Points {
         self.values.push((metric, value));
     }
 
+    /// Adds values to that point.
+    #[inline]
+    pub fn values(&mut self, values: impl Iterator<Item = (u32, Value)>) {
+        self.values.extend(values);
+    }
+
     /// Closes a point over the values added since the last one. Returns how many values it has; a point
     /// without values is not kept.
+    #[inline]
     pub fn finish_point(&mut self, source: u32, time: Timestamp) -> usize {
         let start = self.heads.last().map_or(0, |head| head.values_end);
         let values_end = position(self.values.len());
@@ -90,6 +103,7 @@ impl Points {
     }
 
     /// The points in arrival order.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = Point<'_>> {
         let mut start = 0;
         self.heads.iter().map(move |head| {
@@ -101,6 +115,7 @@ impl Points {
     }
 
     /// How many points.
+    #[inline]
     pub fn len(&self) -> usize {
         self.heads.len()
     }
@@ -111,6 +126,7 @@ impl Points {
     }
 
     /// How many samples: the values of all points.
+    #[inline]
     pub fn samples(&self) -> usize {
         self.values.len()
     }

@@ -40,11 +40,10 @@ fn check(segment: &Segment) {
 fn again(segment: &Segment, all: &[SegmentSample]) -> Vec<SegmentSample> {
     let mut builder = SegmentBuilder::new();
     for point in all.chunk_by(|a, b| a.point == b.point) {
-        let values: Vec<_> = point
-            .iter()
-            .map(|sample| (builder.metric(&segment.metrics()[sample.metric.index()]), &sample.value))
-            .collect();
-        builder.push(point[0].source, point[0].time, values);
+        let metrics: Vec<_> =
+            point.iter().map(|sample| builder.metric(&segment.metrics()[sample.metric.index()])).collect();
+        let values = point.iter().map(|sample| &sample.value);
+        builder.push(point[0].source, point[0].time, &metrics, values);
     }
     if builder.is_empty() {
         return Vec::new();

@@ -62,6 +62,21 @@ mod bound {
     pub(super) const SHAPE: usize = 5;
 }
 
+/// How a value is kept among the numbers; a text goes to `texts`, and its bytes count.
+#[inline]
+fn bits(value: &Value, texts: &mut Vec<Arc<str>>, bytes: &mut usize) -> i64 {
+    match value {
+        Value::F64(value) => value.to_bits().cast_signed(),
+        Value::I64(value) => *value,
+        Value::Bool(value) => i64::from(*value),
+        Value::Text(text) => {
+            *bytes += text.len() + bound::TEXT;
+            texts.push(Arc::clone(text));
+            i64::from(position(texts.len() - 1))
+        }
+    }
+}
+
 impl SegmentBuilder {
     /// An empty builder.
     pub fn new() -> Self {
@@ -106,27 +121,51 @@ impl SegmentBuilder {
         at
     }
 
-    /// Adds a point; a point without values is not kept. Calls must come in order of arrival: of two points of one
-    /// source at one time the later one wins, as does the later value of a metric that a point has twice.
+    /// Adds a point with a value for each of `metrics`; a point without values is not kept. Calls must come in order
+    /// of arrival: of two points of one source at one time the later one wins, as does the later value of a metric
+    /// that a point has twice.
     ///
-    /// Panics where a metric's position is not from [`SegmentBuilder::metric`] since the last clear, and past
-    /// [`Limits::DEFAULT`]: bound batches well below.
+    /// Panics where a metric's position is not from [`SegmentBuilder::metric`] since the last clear, where there are
+    /// not as many values as metrics, and past [`Limits::DEFAULT`]: bound batches well below.
+    #[inline]
     pub fn push<'a>(
         &mut self,
         source: CatalogN,
         time: Timestamp,
-        values: impl IntoIterator<Item = (MetricPosition, &'a Value)>,
+        metrics: &[MetricPosition],
+        values: impl Iterator<Item = &'a Value> + Clone,
     ) {
-        let values_start = position(self.raw.len());
-        for (metric, value) in values {
-            self.push_value(metric.0, value);
+        let Some((shape, is_new)) = self.shapes.of(metrics) else { return };
+        let values_start = self.raw.len();
+        let Self { raw, kinds, texts, bytes, metric_kinds, .. } = self;
+        raw.extend(values.clone().map(|value| bits(value, texts, bytes)));
+        kinds.extend(values.map(Value::kind));
+        let put = kinds.get(values_start..).unwrap_or_default();
+        assert!(
+            put.len() == metrics.len() && raw.len() == kinds.len(),
+            "a point has a value for each metric"
+        );
+        for (metric, &kind) in metrics.iter().zip(put) {
+            let of_metric = metric_kinds.get_mut(metric.index());
+            assert!(of_metric.is_some(), "a metric's position is not from this builder");
+            if let Some(of_metric) = of_metric {
+                of_metric.insert(kind);
+            }
         }
-        let Some((shape, is_new)) = self.shapes.finish() else { return };
+        *bytes += bound::POINT + bound::VALUE * metrics.len();
         if is_new {
-            self.bytes += (self.shapes.get(shape).len() + 1) * bound::SHAPE;
+            *bytes += (metrics.len() + 1) * bound::SHAPE;
         }
-        self.bytes += bound::POINT;
-        let head = Head { source: source.get(), shape, values_start, time: time.nanos() };
+        self.push_head(Head {
+            source: source.get(),
+            shape,
+            values_start: position(values_start),
+            time: time.nanos(),
+        });
+    }
+
+    #[inline]
+    fn push_head(&mut self, head: Head) {
         self.unsorted |=
             self.heads.last().is_some_and(|last| (last.source, last.time) > (head.source, head.time));
         self.heads.push(head);
@@ -134,28 +173,6 @@ impl SegmentBuilder {
             self.heads.len() <= Limits::DEFAULT.points_max && self.raw.len() <= Limits::DEFAULT.samples_max,
             "a batch outgrew the limits of a segment"
         );
-    }
-
-    fn push_value(&mut self, metric: u32, value: &Value) {
-        let kind = value.kind();
-        let kinds = self.metric_kinds.get_mut(index(metric));
-        assert!(kinds.is_some(), "a metric's position is not from this builder");
-        if let Some(kinds) = kinds {
-            kinds.insert(kind);
-        }
-        self.shapes.put(metric);
-        self.kinds.push(kind);
-        self.bytes += bound::VALUE;
-        self.raw.push(match value {
-            Value::F64(value) => value.to_bits().cast_signed(),
-            Value::I64(value) => *value,
-            Value::Bool(value) => i64::from(*value),
-            Value::Text(text) => {
-                self.bytes += text.len() + bound::TEXT;
-                self.texts.push(Arc::clone(text));
-                i64::from(position(self.texts.len() - 1))
-            }
-        });
     }
 
     /// How many points.

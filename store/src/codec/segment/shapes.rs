@@ -1,13 +1,14 @@
 //! Shapes while building: the ordered lists of metrics that points share, each once.
 //!
-//! Most points have the shape of the one before, so a shape is compared with that one as it comes in, and only
-//! collected and looked up where it turns out to differ.
+//! Most points have the shape of the one before, so a shape is compared with that one first, and only collected and
+//! looked up where it differs.
 
 use std::hash::BuildHasher;
 use std::ops::Range;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::MetricPosition;
 use crate::codec::convert::{index, position};
 
 /// A dictionary of lists of metric positions, kept in one vector.
@@ -20,10 +21,6 @@ pub(super) struct Shapes {
     /// Where the last point's shape lies in `metrics`.
     last: Range<usize>,
     last_shape: u32,
-    /// How many metrics of the coming shape are those of the last one; meaningless while `differs`.
-    same: usize,
-    /// Whether the coming shape is another; it is then collected at the end of `metrics`.
-    differs: bool,
 }
 
 impl Shapes {
@@ -33,8 +30,6 @@ impl Shapes {
         self.lookup.clear();
         self.last = 0..0;
         self.last_shape = 0;
-        self.same = 0;
-        self.differs = false;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -60,46 +55,22 @@ impl Shapes {
         self.metrics.get(range(&self.ends, shape)).unwrap_or_default()
     }
 
-    /// Adds a metric to the coming shape.
-    pub(super) fn put(&mut self, metric: u32) {
-        if !self.differs {
-            let at = self.last.start + self.same;
-            if at < self.last.end && self.metrics.get(at) == Some(&metric) {
-                self.same += 1;
-                return;
-            }
-            self.differ();
+    /// The shape of a point with these metrics, and whether it is new. A point without metrics has none.
+    #[inline]
+    pub(super) fn of(&mut self, metrics: &[MetricPosition]) -> Option<(u32, bool)> {
+        if metrics.is_empty() {
+            return None;
         }
-        self.metrics.push(metric);
-    }
-
-    /// The coming shape is not the last one: collects what it has of it.
-    #[cold]
-    fn differ(&mut self) {
-        self.differs = true;
-        self.metrics.extend_from_within(self.last.start..self.last.start + self.same);
-    }
-
-    /// The shape of the metrics put since the last call, and whether it is new. Puts without metrics give `None`.
-    pub(super) fn finish(&mut self) -> Option<(u32, bool)> {
-        let same = std::mem::take(&mut self.same);
-        if !self.differs {
-            if same == self.last.len() {
-                return (same > 0).then_some((self.last_shape, false));
-            }
-            if same == 0 {
-                return None;
-            }
-            self.same = same;
-            self.differ();
-            self.same = 0;
+        let last = self.metrics.get(self.last.clone()).unwrap_or_default();
+        if last.iter().eq(metrics.iter().map(|metric| &metric.0)) {
+            return Some((self.last_shape, false));
         }
-        self.differs = false;
-        Some(self.find_or_enter())
+        Some(self.find_or_enter(metrics))
     }
 
-    fn find_or_enter(&mut self) -> (u32, bool) {
-        let start = index(self.ends.last().copied().unwrap_or(0));
+    fn find_or_enter(&mut self, metrics: &[MetricPosition]) -> (u32, bool) {
+        let start = self.metrics.len();
+        self.metrics.extend(metrics.iter().map(|metric| metric.0));
         let (known, put) = self.metrics.split_at(start);
         let hash = self.hasher.hash_one(put);
         let found =
@@ -138,10 +109,7 @@ mod tests {
     use super::*;
 
     fn enter(shapes: &mut Shapes, metrics: &[u32]) -> Option<(u32, bool)> {
-        for &metric in metrics {
-            shapes.put(metric);
-        }
-        shapes.finish()
+        shapes.of(&metrics.iter().map(|&metric| MetricPosition(metric)).collect::<Vec<_>>())
     }
 
     #[test]

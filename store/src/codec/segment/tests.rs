@@ -31,7 +31,7 @@ fn build(rows: &[Row]) -> SegmentBuilder {
     for (source, time, values) in rows {
         let positions: Vec<_> = values.iter().map(|(metric, _)| builder.metric(&names[*metric])).collect();
         let time = Timestamp::from_nanos(*time).unwrap();
-        builder.push(CatalogN::new(*source), time, positions.into_iter().zip(values.iter().map(|(_, v)| v)));
+        builder.push(CatalogN::new(*source), time, &positions, values.iter().map(|(_, value)| value));
     }
     builder
 }
@@ -159,8 +159,9 @@ proptest! {
         prop_assert!(builder.is_empty() && builder.samples() == 0);
         let names: Vec<_> = NAMES.iter().map(|name| Metric::new(name).unwrap()).collect();
         for (source, time, values) in &second {
-            let values: Vec<_> = values.iter().map(|(at, value)| (builder.metric(&names[*at]), value)).collect();
-            builder.push(CatalogN::new(*source), Timestamp::from_nanos(*time).unwrap(), values);
+            let metrics: Vec<_> = values.iter().map(|(at, _)| builder.metric(&names[*at])).collect();
+            let time = Timestamp::from_nanos(*time).unwrap();
+            builder.push(CatalogN::new(*source), time, &metrics, values.iter().map(|(_, value)| value));
         }
         again.clear();
         let stats = builder.encode(&mut again);
