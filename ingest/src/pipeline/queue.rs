@@ -64,6 +64,14 @@ pub(super) struct Entered {
 
 const ABSENT: u32 = u32::MAX;
 
+impl Entered {
+    #[inline]
+    fn position(&self, slot: u32) -> u32 {
+        let known = usize::try_from(slot).ok().and_then(|slot| self.positions.get(slot));
+        known.copied().unwrap_or(ABSENT)
+    }
+}
+
 /// What a message costs while it is in flight, in bytes.
 pub(super) fn cost(publish: &Publish) -> usize {
     publish.topic.len() + publish.payload.len() + MemoryLimits::MESSAGE_OVERHEAD
@@ -91,7 +99,7 @@ impl Batch {
     /// Adds a point of the current message. `name` gives the metric of a slot.
     pub(super) fn add<'n>(
         &mut self,
-        source: &Arc<Source>,
+        source: Arc<Source>,
         time: Timestamp,
         values: &[(u32, Value)],
         entered: &mut Entered,
@@ -101,36 +109,36 @@ impl Batch {
             entered.batch = self.id;
             entered.positions.clear();
         }
-        let position = self.points.source(source);
-        for (slot, value) in values {
-            if let Some(metric) = self.position(*slot, entered, &name) {
-                self.points.value(metric, value.clone());
-            }
+        let position = self.points.take_source(source);
+        if values.iter().any(|(slot, _)| entered.position(*slot) == ABSENT) {
+            self.enter(values, entered, name);
         }
+        self.points.values(values.iter().map(|(slot, value)| (entered.position(*slot), value.clone())));
         self.points.finish_point(position, time);
     }
 
-    fn position<'n>(
+    /// Enters the metrics of `values`.
+    #[cold]
+    fn enter<'n>(
         &mut self,
-        slot: u32,
+        values: &[(u32, Value)],
         entered: &mut Entered,
         name: impl Fn(u32) -> Option<&'n Metric>,
-    ) -> Option<u32> {
-        let index = usize::try_from(slot).ok()?;
-        if let Some(&known) = entered.positions.get(index).filter(|&&known| known != ABSENT) {
-            return Some(known);
-        }
+    ) {
         let Self { metrics, points, .. } = self;
-        let metric = name(slot)?;
-        let key = metric.as_str().as_ptr().addr();
-        let position = *metrics.entry(key).or_insert_with(|| points.metric(metric.clone()));
-        if entered.positions.len() <= index {
-            entered.positions.resize(index + 1, ABSENT);
+        for (slot, _) in values {
+            let (Some(metric), Ok(index)) = (name(*slot), usize::try_from(*slot)) else { continue };
+            let key = metric.as_str().as_ptr().addr();
+            let position = *metrics.entry(key).or_insert_with(|| points.metric(metric.clone()));
+            if entered.positions.len() <= index {
+                entered.positions.resize(index + 1, ABSENT);
+            }
+            if let Some(known) = entered.positions.get_mut(index) {
+                *known = position;
+            }
         }
-        if let Some(known) = entered.positions.get_mut(index) {
-            *known = position;
-        }
-        Some(position)
+        let is_entered = |(slot, _): &(u32, Value)| entered.position(*slot) != ABSENT;
+        assert!(values.iter().all(is_entered), "a value names a metric that its connection does not know");
     }
 
     /// Ends a message over the points added since the last one. Whether its group is new to the batch.
@@ -265,7 +273,7 @@ mod tests {
         let values = [(0, Value::I64(1)), (1, Value::Bool(true))];
         let name = |slot: u32| names.get(usize::try_from(slot).unwrap());
         let mut open = queue.open().expect("somebody takes");
-        open.with(|batch| batch.add(&source, Timestamp::EPOCH, &values, entered, name));
+        open.with(|batch| batch.add(source, Timestamp::EPOCH, &values, entered, name));
     }
 
     fn names() -> [Metric; 2] {

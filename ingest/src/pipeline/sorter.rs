@@ -42,7 +42,7 @@ pub(super) struct Sorter {
     routes: Routes,
     decoder: Decoder,
     message: Message,
-    /// The sources of the points in `message`.
+    /// The sources of the points in `message`, until they are laid out.
     sources: Vec<Arc<Source>>,
     entered: HashMap<Shard, Entered>,
     skews: Vec<f64>,
@@ -287,12 +287,12 @@ impl Sorter {
         let Checked { publish, index, received_at, group, is_kept_in_part } = checked;
         let (bytes, mut publish) = (cost(&publish), Some(publish));
         let mut untimed = received_at;
-        let placed = message.points().zip(sources.iter()).map(|(point, source)| {
+        let placed = message.points().zip(sources.drain(..)).map(|(point, source)| {
             let time = point.time.unwrap_or(untimed);
             if point.time.is_none() {
                 untimed = untimed.saturating_add(Duration::from_nanos(1));
             }
-            (eras.place(source, time).shard, time, source, point.values)
+            (eras.at(time).shard(&source), time, source, point.values)
         });
         let mut placed = placed.peekable();
         // Where there is nothing to write nobody counts it, and what is kept in part would count twice.

@@ -30,6 +30,9 @@ use crate::source::{Closed, Completion, Intake, Publish};
 /// How long closing may take: the client is told why, but nobody waits for it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Messages that a group has room for before they are seen; those of one read are seldom more.
+const GROUP_RESERVED_MAX: usize = 1_024;
+
 /// An accepted client.
 pub(super) struct Connection<S, A> {
     shared: Arc<Shared<A>>,
@@ -49,8 +52,6 @@ pub(super) struct Connection<S, A> {
     closed: bool,
     /// Messages that the pipeline did not take any more.
     turned_away: usize,
-    /// Messages of the group before: about as many come next time.
-    expected: usize,
     timer: Timer,
 }
 
@@ -98,7 +99,6 @@ where
             drain_until: None,
             closed: false,
             turned_away: 0,
-            expected: 0,
             timer: Timer::new(now + accepted.silence_max),
             shared,
         }
@@ -117,7 +117,6 @@ where
                     intake = Some(idle);
                 } else {
                     submitted = group.weight;
-                    self.expected = group.messages.len();
                     submission.set(Some(submit(idle, group.messages)));
                 }
                 if let Some(ending) = over {
@@ -197,7 +196,8 @@ where
                 }
                 group.weight.add(self.window.admit(packet_id, bytes));
                 if group.messages.is_empty() {
-                    group.messages.reserve_exact(self.expected);
+                    let more = self.transport.inbox.more_of(bytes);
+                    group.messages.reserve_exact(1 + more.min(GROUP_RESERVED_MAX));
                 }
                 group.messages.push(publish);
                 Ok(true)

@@ -66,6 +66,11 @@ impl Inbox {
         Ok(Some(Frame { first, body: self.whole.split_to(body) }))
     }
 
+    /// About how many more packets wait, where each has a body of so many bytes.
+    pub(super) fn more_of(&self, body: usize) -> usize {
+        self.whole.len() / (body + 2)
+    }
+
     /// The first byte waiting: tells what a packet will be before it is whole.
     pub(super) fn peek(&self) -> Option<u8> {
         self.whole.first().or_else(|| self.rest.first()).copied()
