@@ -1,11 +1,12 @@
 //! `tidemill bench`: a load at line rate on a system of its own, and what each process paid for it.
 //!
 //! The generator ([`load`]) knows an address only; the system under test ([`system`]) runs as processes of its own,
-//! so that their processor time can be told apart; [`run`] puts both together and [`report`] shows what it found.
+//! so that their processor time can be told apart; [`run`] puts both together, [`report`] shows what it found and [`goals`] how far that is from what it is to reach.
 //! Figures are of this machine and of what else runs on it: compare processor time and ratios, not rates alone.
 
 mod args;
 mod compare;
+mod goals;
 mod load;
 mod plan;
 mod queries;
@@ -51,6 +52,7 @@ pub(crate) async fn bench(args: &BenchArgs) -> anyhow::Result<()> {
             break;
         }
     }
+    print(&goals::table(&report.runs)?)?;
     report.runs.iter().try_for_each(check)
 }
 

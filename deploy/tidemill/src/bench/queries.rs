@@ -13,11 +13,15 @@ use super::load::{Latencies, LatencySummary};
 use super::system::get;
 
 /// What is asked: a name and a path.
-const QUERIES: [(&str, &str); 4] = [
+const QUERIES: [(&str, &str); 5] = [
     ("latest of a device", "/v1/latest?device=sensor-00007"),
     ("latest of all devices", "/v1/latest?metric=temperature&limit=10000"),
     ("a device, last minute", "/v1/samples?device=sensor-00007&metric=temperature&start=-1m&limit=1000"),
     ("a device, 1 h by 1 m", "/v1/windows?device=sensor-00007&metric=temperature&window=1m&start=-1h"),
+    (
+        "all devices, 24 h by 1 h",
+        "/v1/windows?metric=temperature&aggregate=avg&window=1h&start=-24h&limit=100000",
+    ),
 ];
 
 /// Latencies and failures of each query.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::goals::Outcome;
 use super::load::LatencySummary;
 use super::queries::QueryReport;
 use super::system::{ProcessReport, float};
@@ -43,6 +44,10 @@ pub(super) struct RunReport {
     pub(super) processes: Vec<ProcessReport>,
     /// What the system counted while it was measured.
     pub(super) counted: BTreeMap<String, f64>,
+    /// Syncs of the embedded store while it was measured; absent where the store is elsewhere.
+    pub(super) fsyncs: Option<f64>,
+    /// Requests to Cassandra while it was measured, repeats among them; absent where the store is another.
+    pub(super) cql_requests: Option<f64>,
     /// Bytes of the embedded store when everything was settled, and for each sample in it.
     pub(super) stored_bytes: u64,
     /// Absent where the store is elsewhere.
@@ -51,6 +56,8 @@ pub(super) struct RunReport {
     pub(super) queries: Vec<QueryReport>,
     /// What became of every message of the whole run.
     pub(super) account: Account,
+    /// How it did by the goals that are about it.
+    pub(super) goals: Vec<Outcome>,
 }
 
 /// What became of every message, from connecting to the end.
@@ -75,8 +82,7 @@ impl Account {
 }
 
 /// Counters worth a line: a name and what it is called.
-const COUNTED: [(&str, &str); 6] = [
-    ("tidemill_store_commit_seconds_count", "commits, one fsync each"),
+const COUNTED: [(&str, &str); 5] = [
     ("tidemill_store_write_seconds_count", "writes of the store"),
     ("tidemill_append_segments_total", "segments"),
     ("tidemill_append_segment_bytes_total", "bytes of segments"),
@@ -104,8 +110,10 @@ impl RunReport {
         for QueryReport { name, failed, latency } in &self.queries {
             write_latency(&mut out, name, latency, *failed)?;
         }
-        for (counter, name) in COUNTED {
-            if let Some(count) = self.counted.get(counter).filter(|count| **count > 0.0) {
+        let counted = COUNTED.iter().map(|(counter, name)| (*name, self.counted.get(*counter).copied()));
+        let requests = [("fsyncs", self.fsyncs), ("CQL requests", self.cql_requests)];
+        for (name, count) in requests.into_iter().chain(counted) {
+            if let Some(count) = count.filter(|count| *count > 0.0) {
                 let each = float(self.messages) / count;
                 writeln!(out, "  {name:<28}{count:>14.0}   {each:.3} messages for each")?;
             }
@@ -164,8 +172,32 @@ fn write_latency(out: &mut String, name: &str, latency: &LatencySummary, failed:
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::load::Latencies;
     use super::*;
+
+    /// A run of `scenario` that found nothing.
+    pub(in crate::bench) fn run(scenario: &str) -> RunReport {
+        RunReport {
+            scenario: scenario.to_owned(),
+            load: BTreeMap::new(),
+            interrupted: false,
+            seconds: 1.0,
+            messages: 0,
+            messages_per_second: 0.0,
+            samples_per_second: 0.0,
+            acknowledged: Latencies::new().unwrap().summary(),
+            processes: Vec::new(),
+            counted: BTreeMap::new(),
+            fsyncs: None,
+            cql_requests: None,
+            stored_bytes: 0,
+            stored_bytes_per_sample: None,
+            queries: Vec::new(),
+            account: Account::default(),
+            goals: Vec::new(),
+        }
+    }
 
     #[test]
     fn a_message_that_nobody_has_is_lost_and_one_kept_apart_is_not() {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::Instant;
 
+use super::goals::outcomes;
 use super::load::{Counts, Generator, Load, Phase, Qos, Rate};
 use super::plan::{Plan, Until};
 use super::queries::Queries;
 use super::report::{Account, RunReport};
 use super::say;
-use super::system::{Front, Metrics, Snapshot, System, float};
+use super::system::{Backend, Front, Metrics, Snapshot, System, float};
 use crate::shutdown::StopSignals;
 
 /// How often the progress is told.
@@ -83,7 +84,9 @@ async fn measure(plan: &Plan, system: &System, stop: &mut StopSignals) -> anyhow
     let (seconds, stored_bytes) = ((after.at - before.at).as_secs_f64(), system.stored_bytes());
     let samples = load.shape.samples();
     let stored_samples = float(account.stored.unwrap_or(0)) * float(samples);
-    Ok(RunReport {
+    let counted = after.snapshot.metrics.since(&before.snapshot.metrics);
+    let (fsyncs, cql_requests) = requests(&plan.system.backend, &counted);
+    let run = RunReport {
         scenario: plan.scenario.to_owned(),
         load: describe(&load),
         interrupted,
@@ -93,13 +96,30 @@ async fn measure(plan: &Plan, system: &System, stop: &mut StopSignals) -> anyhow
         samples_per_second: float(messages * samples) / seconds,
         acknowledged: latencies.summary(),
         processes: processes(&before, &after, messages),
-        counted: after.snapshot.metrics.since(&before.snapshot.metrics),
+        counted,
+        fsyncs,
+        cql_requests,
         stored_bytes,
         stored_bytes_per_sample: (stored_bytes > 0 && stored_samples > 0.0)
             .then(|| float(stored_bytes) / stored_samples),
         queries,
         account,
-    })
+        goals: Vec::new(),
+    };
+    Ok(RunReport { goals: outcomes(&run), ..run })
+}
+
+/// Syncs of the embedded store, and requests to Cassandra: each of them for one store only.
+fn requests(backend: &Backend, counted: &BTreeMap<String, f64>) -> (Option<f64>, Option<f64>) {
+    let of = |name: &str| counted.get(name).copied();
+    match backend {
+        Backend::Lsm => (of("tidemill_store_commit_seconds_count"), None),
+        Backend::Cassandra(_) => {
+            let names = ["write_seconds_count", "read_seconds_count", "retries_total"];
+            let counts = names.map(|name| of(&format!("tidemill_store_{name}")));
+            (None, counts.into_iter().flatten().reduce(|sum, count| sum + count))
+        }
+    }
 }
 
 /// The load at `percent` of the rate that the system sustains.
