@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod decode;
+pub mod fail;
 pub mod ledger;
 pub mod metrics;
 pub mod pipeline;

@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod fail_point;
 mod fleet;
 mod health;
 mod logging;
@@ -73,6 +74,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let raw = load(args.config.config.as_deref()).map_err(misconfigured)?;
             let config = Config::check(&raw).map_err(misconfigured)?;
             logging::install(&raw.log).map_err(misconfigured)?;
+            fail_point::arm().map_err(misconfigured)?;
             Ok(block_on(commands::run::run(&config, &args.roles))?)
         }
         Command::Demo(args) => {

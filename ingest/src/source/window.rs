@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use prometheus::IntGauge;
 
 use super::{Abandoned, Completion};
+use crate::fail;
 
 /// What a message costs besides its bytes: its place in the group, the queues and the completion. Bounds how many
 /// tiny messages a connection may have in flight.
@@ -158,7 +159,9 @@ impl Window {
                 Poll::Ready(Err(Abandoned)) if weight.acks > 0 => self.abandoned = true,
                 Poll::Ready(Ok(()) | Err(Abandoned)) => {
                     settled.add(*weight);
+                    fail::reach(fail::Point::AckBefore);
                     self.packet_ids.drain(..weight.acks).for_each(&mut acknowledge);
+                    fail::reach(fail::Point::AckQueued);
                     self.groups.pop_front();
                 }
             }

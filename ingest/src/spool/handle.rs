@@ -18,6 +18,7 @@ use super::keys::Keys;
 use super::log::{AppendError, Depth, Entry, Gone, Log, LogLimits, OpenError, Position, Taken};
 use super::metrics::SpoolMetrics;
 use super::record::{self, Record, Tally};
+use crate::fail;
 use crate::metrics::IngestMetrics;
 
 /// How a spool works.
@@ -88,7 +89,7 @@ impl Spool {
         clock: Arc<dyn Clock>,
         (metrics, accounting): (SpoolMetrics, IngestMetrics),
     ) -> Result<Self, OpenError> {
-        let disk: Box<dyn Disk> = Box::new(disk);
+        let disk = fail::disk(Box::new(disk));
         // Without random bytes there is no salt, and with the same salt twice no secrecy: `open` fails then.
         let mut probe = [0; 1];
         getrandom::fill(&mut probe).map_err(|error| OpenError::Disk(std::io::Error::other(error)))?;

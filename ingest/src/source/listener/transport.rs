@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
 use super::frame::Inbox;
+use crate::fail;
 
 /// Bytes of one read: some hundred messages, so that a system call and a wake-up are shared by many.
 const READ_BYTES: usize = 64 * 1024;
@@ -64,6 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.out.advance(written);
+                    fail::reach(fail::Point::AnswerSent);
                     self.flushed = false;
                     self.stalled_since = None;
                 }
