@@ -4,6 +4,7 @@
 //! everything is, so a caller that gives up while it waits has changed nothing.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidemill_store::model::{Shard, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError};
@@ -15,10 +16,15 @@ use super::queue::cost;
 use super::shards::Shards;
 use super::shared::{Shared, Whose};
 use super::sorter::{Checked, Refused, Sorter};
+use crate::fail;
 use crate::ledger::Share;
 use crate::metrics::Arrival;
 use crate::rejects::Reject;
 use crate::source::{Closed, Completion, Intake, Publish, Qos};
+
+/// The times that were given away are ahead of the clock by a nanosecond for each point; by more than this where the clock
+/// was set back.
+const GIVEN_AHEAD_MAX: Duration = Duration::from_secs(1);
 
 /// Takes the messages of one connection; clone one for each.
 #[derive(Debug)]
@@ -114,9 +120,11 @@ impl PipelineIntake {
     }
 
     /// The time of receipt of a group: not before any that was given, of which each point without a time of its own took a
-    /// nanosecond. So two readings of one topic that come together are two samples.
+    /// nanosecond. So two readings of one topic that come together are two samples. A clock that was set back is followed:
+    /// a time that is right again is worth more than one that nobody else was given.
     fn received_at(&mut self) -> Timestamp {
-        self.shared.clock.now().max(self.given_until)
+        let now = self.shared.clock.now();
+        if self.given_until.saturating_since(now) > GIVEN_AHEAD_MAX { now } else { now.max(self.given_until) }
     }
 
     /// Makes room for `group`; QoS 0 messages go where there is none at once.
@@ -144,6 +152,7 @@ impl PipelineIntake {
             }
         };
         arrival.bytes = number(bytes);
+        fail::reach(fail::Point::Received);
         Ok(Admitted { group, room, arrival })
     }
 
@@ -238,6 +247,7 @@ impl Clone for PipelineIntake {
 impl Intake for PipelineIntake {
     async fn submit(&mut self, group: Vec<Publish>) -> Result<Completion, Closed> {
         let arrived = Instant::now();
+        self.shared.era_keeper.reach(self.shared.clock.now()).await;
         self.look_up_births(&group).await;
         let admitted = self.admit(group).await?;
         let receipt = Receipt { arrived, received_at: self.received_at(), is_replay: false };

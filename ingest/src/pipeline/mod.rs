@@ -12,6 +12,7 @@ mod batcher;
 mod birth_writer;
 mod budget;
 mod counts;
+mod era_keeper;
 mod group;
 mod intake;
 mod limiter;
@@ -39,6 +40,7 @@ use tokio::time::{Instant, timeout_at};
 use batcher::Batcher;
 use birth_writer::{BirthWriter, look_up_in};
 use budget::Budget;
+use era_keeper::EraKeeper;
 pub use intake::{PipelineIntake, Replayed, StillRefused};
 use outlet::{Outlet, SideOutlet};
 use queue::ShardQueue;
@@ -47,6 +49,7 @@ use shared::{Keeper, Shared, StartShard, Tasks, stopped};
 
 use crate::config::{IngestConfig, IngestConfigError};
 use crate::decode::NamePool;
+use crate::fail;
 use crate::metrics::IngestMetrics;
 use crate::rejects::RejectLog;
 use crate::source::Command;
@@ -128,7 +131,7 @@ pub struct Pipeline {
 }
 
 /// Reads the eras again for as long as the pipeline runs.
-fn keep_eras<W: Wide>(tasks: &Arc<Tasks>, (eras, clock, wide): (Arc<EraWatch>, Arc<dyn Clock>, Arc<W>)) {
+fn keep_eras<W: Wide>(tasks: &Arc<Tasks>, (eras, clock, wide): (Arc<EraKeeper>, Arc<dyn Clock>, Arc<W>)) {
     let stop = tasks.stop.subscribe();
     tasks.spawn("eras", async move {
         tokio::select! {
@@ -165,6 +168,7 @@ impl Pipeline {
     pub fn start<W: Wide>(parts: PipelineParts<W>, config: IngestConfig) -> Result<Self, IngestConfigError> {
         config.check()?;
         let PipelineParts { wide, eras, writer, clock, metrics, append_metrics, spool } = parts;
+        let wide = fail::store(wide);
         let budget = Budget::new(config.memory.in_flight_bytes_max);
         let (tasks, queue_max) = (Arc::new(Tasks::new()), budget.messages_max());
         let (rejects, queue) = mpsc::channel(queue_max);
@@ -175,7 +179,8 @@ impl Pipeline {
         let reject_writer = RejectWriter { log, outlet, queue, stop: tasks.stop.subscribe() };
         tasks.spawn("rejects", reject_writer.run());
         let eras = Arc::new(EraWatch::new(eras, clock.now()));
-        keep_eras(&tasks, (Arc::clone(&eras), Arc::clone(&clock), Arc::clone(&wide)));
+        let era_keeper = Arc::new(EraKeeper::new(Arc::clone(&eras)));
+        keep_eras(&tasks, (Arc::clone(&era_keeper), Arc::clone(&clock), Arc::clone(&wide)));
         let (births, queue) = mpsc::channel(queue_max);
         let outlet = side(|source| PipelineFailure::Births { source });
         let birth_writer = BirthWriter { outlet, queue, stop: tasks.stop.subscribe() };
@@ -219,6 +224,7 @@ impl Pipeline {
             config,
             templates,
             eras,
+            era_keeper,
             names,
             shards,
             start_shard,

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::PipelineFailure;
 use super::birth_writer::{BirthEntry, LookUp};
 use super::budget::Budget;
+use super::era_keeper::EraKeeper;
 use super::group::Group;
 use super::intake::number;
 use super::queue::ShardQueue;
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) config: IngestConfig,
     pub(super) templates: Arc<TopicTemplates>,
     pub(super) eras: Arc<EraWatch>,
+    pub(super) era_keeper: Arc<EraKeeper>,
     pub(super) names: Arc<NamePool>,
     pub(super) shards: Vec<OnceLock<Arc<ShardQueue>>>,
     pub(super) start_shard: StartShard,

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tidemill_store::codec::segment::{Limits, Segment};
-use tidemill_store::layout::RejectKind;
 use tidemill_store::layout::tables::{REJECTS, SEGMENTS};
+use tidemill_store::layout::{BucketWidth, RejectKind, ShardCount, install_eras};
 use tidemill_store::model::Value;
 use tidemill_store::wide::{FaultRates, WriteFault};
 use tokio::time::{sleep, timeout};
@@ -74,6 +74,28 @@ async fn messages_without_a_time_that_come_together_are_samples_of_their_own() {
     }
     times.sort_unstable();
     assert_eq!(times, (0..8).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_is_followed() {
+    const DAY_MILLIS: i64 = 86_400_000;
+    let rig = Rig::new();
+    let hour = BucketWidth::new(Duration::from_hours(1)).unwrap();
+    install_eras(&rig.memory, ShardCount::new(4).unwrap(), hour).await.unwrap();
+    let mut intake = rig.pipeline.intake();
+    for moved in [DAY_MILLIS, -2 * DAY_MILLIS, DAY_MILLIS] {
+        rig.move_clock(moved);
+        let group = vec![publish("d", r#"{"v":1}"#, Qos::AtLeastOnce)];
+        intake.submit(group).await.unwrap().await.unwrap();
+    }
+    let mut times = Vec::new();
+    for (_, row) in rig.segments().await {
+        let segment = Segment::decode(row.body, Limits::DEFAULT).unwrap();
+        times.extend(segment.times().iter().map(|time| time.millis_floor() - START_MILLIS));
+    }
+    times.sort_unstable();
+    assert_eq!(times, [-DAY_MILLIS, 0, DAY_MILLIS]);
+    assert_eq!(rig.accounting().quarantined, 0);
 }
 
 #[tokio::test(start_paused = true)]

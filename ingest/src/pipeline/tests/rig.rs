@@ -136,6 +136,11 @@ impl Rig {
         Self { pipeline, memory, faults, metrics, eras, clock }
     }
 
+    /// Sets the clock, by so much.
+    pub(super) fn move_clock(&self, millis: i64) {
+        self.clock.moved_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
     pub(super) fn clock_now(&self) -> Timestamp {
         self.clock.now()
     }
