@@ -1,14 +1,15 @@
-//! Rows in which the broker suffers. Its acknowledgement comes before ours, so what a broker loses by itself, killed
-//! without persistence, is not ours to lose: there only what it still had must arrive.
+//! Rows in which the broker suffers, or the way to it. Its acknowledgement comes before ours, so what a broker loses by
+//! itself, killed or without persistence, is not ours to lose: there only what it still had must arrive.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tidemill_tests::api;
 use tidemill_tests::feed::Feed;
 use tidemill_tests::mosquitto::{self, Mosquitto};
 use tidemill_tests::mqtt::{Protocol, Publisher, Settings};
+use tidemill_tests::relay::Relay;
 use tidemill_tests::tidemill::{Builder, Tidemill};
 use tidemill_tests::wait;
 
@@ -16,9 +17,15 @@ use crate::judge::{readable, settle_broker};
 use crate::table::Findings;
 use crate::{PLAN, SOON};
 
+/// The consumer's one connection, as the broker knows it.
+const CLIENT: &str = "faults-0";
+
 /// A consumer that subscribes plainly: Mosquitto keeps such a subscription over a restart.
 fn consumer(broker: &Mosquitto) -> Result<Tidemill> {
-    let builder = Builder::new()?.with_broker(broker.address(), "faults");
+    start(Builder::new()?.with_broker(broker.address(), "faults"), broker)
+}
+
+fn start(builder: Builder, broker: &Mosquitto) -> Result<Tidemill> {
     let tidemill = builder.set("ingest.mqtt.group", "").set("ingest.mqtt.connections", 1).start()?;
     wait_consumed(broker, &tidemill, "probe")?;
     Ok(tidemill)
@@ -50,7 +57,7 @@ pub(crate) fn frozen() -> Result<Findings> {
         wait::pause(Duration::from_secs(5));
         broker.resume()?;
     }
-    settle_broker(&mut feed, &tidemill, || readable(&tidemill), "twice for 5 s")
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "twice for 5 s")
 }
 
 pub(crate) fn restarted() -> Result<Findings> {
@@ -63,20 +70,146 @@ pub(crate) fn restarted() -> Result<Findings> {
         wait::pause(Duration::from_millis(300));
         broker.restart()?;
     }
-    settle_broker(&mut feed, &tidemill, || readable(&tidemill), "3 restarts")
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "3 restarts")
 }
 
-/// Its queue and its subscriptions are gone: the consumer makes them again, and goes on by itself.
-pub(crate) fn killed() -> Result<Findings> {
-    let settings = mosquitto::Settings { persistence: false, ..mosquitto::Settings::default() };
+/// How a broker ends that forgets queues and subscriptions, or the latest of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forgetful {
+    /// In order, and it keeps nothing.
+    Restarted,
+    /// At once, and it keeps nothing.
+    Killed,
+    /// At once, with what it wrote when it ended the last time.
+    KilledWithPersistence,
+}
+
+/// The consumer subscribes again, and goes on by itself.
+pub(crate) fn forgets(how: Forgetful) -> Result<Findings> {
+    let persistence = how == Forgetful::KilledWithPersistence;
+    let settings = mosquitto::Settings { persistence, ..mosquitto::Settings::default() };
     let broker = Mosquitto::start(&settings)?;
     let tidemill = consumer(&broker)?;
     for round in 0..3 {
-        broker.kill()?;
+        if how == Forgetful::Restarted {
+            broker.stop()?;
+        } else {
+            broker.kill()?;
+        }
         wait::pause(Duration::from_millis(300));
         broker.restart()?;
         wait_consumed(&broker, &tidemill, &format!("after-{round}"))?;
     }
     let mut feed = feed(&broker)?;
-    settle_broker(&mut feed, &tidemill, || readable(&tidemill), "3 kills, judged after them")
+    feed.wait_more(200, SOON)?;
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "3 times, judged after them")
+}
+
+/// Everything takes its time between broker and consumer, and now and then the connection is cut in the middle: what was
+/// delivered and not yet acknowledged is delivered again.
+pub(crate) fn slow() -> Result<Findings> {
+    let broker = Mosquitto::start(&mosquitto::Settings::default())?;
+    let relay = Relay::start(broker.address())?;
+    let tidemill = start(Builder::new()?.with_broker(relay.address(), "faults"), &broker)?;
+    let mut feed = feed(&broker)?;
+    relay.delay(Duration::from_millis(300));
+    let repeated = |tidemill: &Tidemill| -> Result<f64> {
+        Ok(tidemill.http().metrics()?.sum("tidemill_mqtt_stale_acks_total", &[]))
+    };
+    let mut cuts = 0;
+    wait::until("acknowledgements that came too late for their connection", SOON, || {
+        feed.wait_more(100, SOON)?;
+        wait::pause(Duration::from_millis(500));
+        relay.cut();
+        relay.restore();
+        cuts += 1;
+        wait_connected(&tidemill)?;
+        Ok((cuts >= 4 && repeated(&tidemill)? > 0.5).then_some(()))
+    })?;
+    relay.delay(Duration::ZERO);
+    let note = format!("300 ms late, {cuts} cuts, {:.0} acknowledgements dropped", repeated(&tidemill)?);
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), &note)
+}
+
+fn wait_connected(tidemill: &Tidemill) -> Result<()> {
+    wait::until("a connection to the broker", SOON, || {
+        Ok((tidemill.http().metrics()?.sum("tidemill_mqtt_connected", &[]) > 0.5).then_some(()))
+    })
+}
+
+/// Packets are dropped between broker and consumer with nothing that says so: both find out by themselves.
+pub(crate) fn half_open() -> Result<Findings> {
+    let broker = Mosquitto::start(&mosquitto::Settings::default())?;
+    let relay = Relay::start(broker.address())?;
+    let builder = Builder::new()?.with_broker(relay.address(), "faults").set("ingest.mqtt.keep_alive", "5s");
+    let tidemill = start(builder, &broker)?;
+    let mut feed = feed(&broker)?;
+    feed.wait_more(200, SOON)?;
+    relay.hold();
+    wait::until("the consumer to give the connection up", SOON, || {
+        let given_up =
+            tidemill.http().metrics()?.sum("tidemill_mqtt_disconnects_total", &[("reason", "timeout")]);
+        Ok((given_up > 0.5).then_some(()))
+    })?;
+    // What was held is late now, and comes out of order with a new connection: it never arrives.
+    relay.cut();
+    relay.restore();
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "until it is noticed")
+}
+
+/// Somebody else takes the consumer's name and throws its session away.
+pub(crate) fn session_lost() -> Result<Findings> {
+    let broker = Mosquitto::start(&mosquitto::Settings::default())?;
+    let tidemill = consumer(&broker)?;
+    for round in 0..3 {
+        let connects = connects(&tidemill)?;
+        let thief = Publisher::start(Settings::new(broker.address(), CLIENT, Protocol::V5))?;
+        thief.publish(0, "elsewhere", b"", SOON)?;
+        wait::until("the consumer to come back", SOON, || {
+            Ok((connects_since(&tidemill, connects)? > 0.5).then_some(()))
+        })?;
+        drop(thief);
+        wait_consumed(&broker, &tidemill, &format!("after-{round}"))?;
+    }
+    let mut feed = feed(&broker)?;
+    feed.wait_more(200, SOON)?;
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "3 times, judged after them")
+}
+
+fn connects(tidemill: &Tidemill) -> Result<f64> {
+    Ok(tidemill.http().metrics()?.sum("tidemill_mqtt_connects_total", &[]))
+}
+
+fn connects_since(tidemill: &Tidemill, before: f64) -> Result<f64> {
+    Ok(connects(tidemill)? - before)
+}
+
+/// Many connections in a group, cut together again and again: they come back, each after a pause of its own.
+pub(crate) fn storm() -> Result<Findings> {
+    const CONNECTIONS: u32 = 16;
+    let broker = Mosquitto::start(&mosquitto::Settings::default())?;
+    let relay = Relay::start(broker.address())?;
+    let builder = Builder::new()?.with_broker(relay.address(), "faults");
+    let tidemill = builder.set("ingest.mqtt.connections", CONNECTIONS).start()?;
+    wait_consumed(&broker, &tidemill, "probe")?;
+    let all_up = || -> Result<()> {
+        wait::until("all connections", SOON, || {
+            let up = tidemill.http().metrics()?.sum("tidemill_mqtt_connected", &[]);
+            Ok((up > f64::from(CONNECTIONS) - 0.5).then_some(()))
+        })
+    };
+    all_up()?;
+    let mut feed = feed(&broker)?;
+    for _ in 0..5 {
+        feed.wait_more(100, SOON)?;
+        relay.cut();
+        wait::pause(Duration::from_millis(200));
+        relay.restore();
+        all_up()?;
+    }
+    let (connected, expected) = (connects(&tidemill)?, f64::from(CONNECTIONS) * 6.0);
+    // Each came back once for each cut, or a few times where it came while the relay was still closed.
+    ensure!(connected < expected * 5.0, "{connected} connections where {expected} were enough");
+    let note = format!("5 cuts of {CONNECTIONS} connections");
+    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), &note)
 }

@@ -1,44 +1,46 @@
-//! Rows in which the store suffers, one Cassandra for all of them, with the spool taking over; and what depends on a
-//! store that others write to as well.
+//! Rows in which the store suffers, one Cassandra for all of them, with the spool taking over.
 
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tidemill_tests::api::Accounting;
-use tidemill_tests::cassandra::{Cluster, Keyspace, Node, Topology};
+use tidemill_tests::cassandra::{Cluster, Keyspace, Node, Size, Topology};
 use tidemill_tests::environment;
 use tidemill_tests::feed::Feed;
-use tidemill_tests::mosquitto::{self, Mosquitto};
+use tidemill_tests::load::{self, Load, Quality};
 use tidemill_tests::mqtt::{Protocol, Settings};
 use tidemill_tests::tidemill::{Builder, Tidemill};
 use tidemill_tests::wait;
 
-use crate::broker::wait_consumed;
-use crate::judge::{readable, settle, settle_broker};
+use crate::judge::settle;
 use crate::table::{Findings, judge};
 use crate::{PLAN, SOON};
 
 /// Longer than the deadline after which the spool takes over.
 const AWAY: Duration = Duration::from_secs(6);
 
-type Row = (&'static str, fn(&Node, &Keyspace) -> Result<Findings>);
+pub(crate) type Row = (&'static str, fn(&Node, &Keyspace) -> Result<Findings>);
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 5] = [
     ("store frozen, spool takes over", frozen),
     ("store slow: thaws now and then", slow),
     ("store killed, ingester killed meanwhile", killed),
     ("spool full while the store is away", full),
-    ("no spool, store frozen, flood of QoS 0 and 1", overload),
-    ("one of two ingesters of a group killed", group),
+    ("no spool, store frozen, flood of QoS 0 and 1", flooded),
 ];
 
 /// Runs all rows, then says which failed.
 pub(crate) fn rows() -> Result<()> {
-    let cluster = Cluster::start(&Topology::single())?;
+    run_rows(&ROWS)
+}
+
+/// Runs rows on a node of their own, one after another, then says which failed.
+pub(crate) fn run_rows(rows: &[Row]) -> Result<()> {
+    let cluster = Cluster::start(&Topology::single().size(Size::Small))?;
     let node = cluster.node(0);
     let mut failed = Vec::new();
-    for (at, (name, row)) in ROWS.into_iter().enumerate() {
+    for (at, (name, row)) in rows.iter().enumerate() {
         let keyspace = Keyspace::new(&node.contact_point(), node.datacenter(), &format!("faults{at}"));
         if let Err(error) = judge(name, row(node, &keyspace)) {
             failed.push(format!("{name}: {error:?}"));
@@ -51,13 +53,13 @@ pub(crate) fn rows() -> Result<()> {
     Ok(())
 }
 
-fn spooling(keyspace: &Keyspace) -> Result<Builder> {
+pub(crate) fn spooling(keyspace: &Keyspace) -> Result<Builder> {
     let builder = Builder::new()?.with_cassandra(keyspace);
     let spool = builder.directory().join("spool").display().to_string();
     Ok(builder.set("ingest.spool.directory", spool).set("ingest.spool.store_deadline", "500ms"))
 }
 
-fn start(builder: Builder) -> Result<(Tidemill, Feed)> {
+pub(crate) fn start(builder: Builder) -> Result<(Tidemill, Feed)> {
     let tidemill = builder.start()?;
     let feed = Feed::start(PLAN, Settings::new(tidemill.mqtt_address(), "feed", Protocol::V5))?;
     feed.wait_more(200, SOON)?;
@@ -155,13 +157,14 @@ impl Drop for SmallDisk {
 }
 
 /// Nothing can be written and much comes: memory stays within its bound, QoS 0 is shed and counted, QoS 1 waits.
-fn overload(node: &Node, keyspace: &Keyspace) -> Result<Findings> {
+fn flooded(node: &Node, keyspace: &Keyspace) -> Result<Findings> {
     const ROOM: u64 = 4 << 20;
     const RESIDENT_MAX: f64 = 400e6;
     let builder = Builder::new()?.with_cassandra(keyspace);
     let (tidemill, mut feed) = start(builder.set("ingest.memory_bytes_max", ROOM))?;
     node.pause()?;
-    let flood = flood(&tidemill)?;
+    let settings = load::Settings::new(tidemill.mqtt_address(), "flood", 3);
+    let flood = Load::start(&load::Settings { quality: Quality::AtMostOnce, ..settings })?;
     let shed = wait::until("shed messages", SOON, || {
         let accounting = Accounting::scrape(tidemill.http())?;
         Ok((accounting.shed > 1000.0).then_some(accounting.shed))
@@ -175,72 +178,4 @@ fn overload(node: &Node, keyspace: &Keyspace) -> Result<Findings> {
     ensure!(resident < RESIDENT_MAX, "{resident} bytes resident");
     let tried = format!("{shed} shed, {:.0} MB resident", resident / 1e6);
     settle(&mut feed, &tidemill, &tried)
-}
-
-/// QoS 0 messages of unknown devices as fast as a socket takes them, until dropped.
-struct Flood(Vec<std::net::TcpStream>);
-
-fn flood(tidemill: &Tidemill) -> Result<Flood> {
-    let mut streams = Vec::new();
-    for client in 0..3 {
-        let mut stream = std::net::TcpStream::connect(tidemill.mqtt_address())?;
-        let clone = stream.try_clone()?;
-        std::thread::Builder::new().name("flood".to_owned()).spawn(move || {
-            use std::io::Write as _;
-            let id = format!("flood{client}");
-            let mut packet = vec![0x10, u8::try_from(12 + id.len()).unwrap_or(u8::MAX)];
-            packet.extend([
-                0,
-                4,
-                b'M',
-                b'Q',
-                b'T',
-                b'T',
-                4,
-                2,
-                0,
-                60,
-                0,
-                u8::try_from(id.len()).unwrap_or(0),
-            ]);
-            packet.extend(id.as_bytes());
-            let topic = format!("devices/{id}/telemetry");
-            let payload = b"{\"flood\":1}";
-            let mut publish = vec![0x30, u8::try_from(2 + topic.len() + payload.len()).unwrap_or(0), 0];
-            publish.push(u8::try_from(topic.len()).unwrap_or(0));
-            publish.extend(topic.as_bytes());
-            publish.extend(payload);
-            let chunk = publish.repeat(200);
-            let mut going = stream.write_all(&packet).is_ok();
-            while going {
-                going = stream.write_all(&chunk).is_ok();
-            }
-        })?;
-        streams.push(clone);
-    }
-    Ok(Flood(streams))
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        for stream in &self.0 {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-        }
-    }
-}
-
-/// What a dead ingester had not acknowledged arrives.
-fn group(_: &Node, keyspace: &Keyspace) -> Result<Findings> {
-    let broker = Mosquitto::start(&mosquitto::Settings::default())?;
-    let ingester =
-        |name: &str| Builder::new()?.with_cassandra(keyspace).with_broker(broker.address(), name).start();
-    let (first, second) = (ingester("first")?, ingester("second")?);
-    wait_consumed(&broker, &first, "probe")?;
-    let mut feed = Feed::start(PLAN, Settings::new(broker.address(), "feed", Protocol::V311))?;
-    feed.wait_more(500, SOON)?;
-    second.kill()?;
-    // The other goes on alone; what the broker has for the dead one waits for its return.
-    feed.wait_more(500, SOON)?;
-    second.restart()?;
-    settle_broker(&mut feed, &first, || readable(&first), "the other went on")
 }

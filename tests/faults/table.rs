@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -18,6 +19,10 @@ pub(crate) struct Findings {
     pub(crate) reordered: u64,
     /// Whether it did not go on in time once the fault had ended.
     pub(crate) stalled: u64,
+    /// How long a fresh message took to be taken, from the end of the fault on.
+    pub(crate) went_on: Duration,
+    /// How long it took until nothing waited any more.
+    pub(crate) drained: Duration,
     /// How much was tried.
     pub(crate) note: String,
 }
@@ -29,6 +34,8 @@ impl std::ops::AddAssign for Findings {
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.stalled += other.stalled;
+        self.went_on = self.went_on.max(other.went_on);
+        self.drained = self.drained.max(other.drained);
         self.note = if self.note.is_empty() { other.note } else { format!("{}; {}", self.note, other.note) };
     }
 }
@@ -39,7 +46,7 @@ static ROWS: Mutex<Vec<(&'static str, Result<Findings, String>)>> = Mutex::new(V
 pub(crate) fn judge(row: &'static str, findings: Result<Findings>) -> Result<()> {
     let shown = findings.as_ref().map(Clone::clone).map_err(|error| format!("{error:#}"));
     ROWS.lock().unwrap_or_else(PoisonError::into_inner).push((row, shown));
-    let Findings { lost, invented, duplicated, reordered, stalled, note } = findings?;
+    let Findings { lost, invented, duplicated, reordered, stalled, note, .. } = findings?;
     let clean = lost + invented + duplicated == 0 && reordered + stalled == 0;
     ensure!(
         clean,
@@ -56,20 +63,21 @@ pub(crate) fn table() -> String {
     if rows.is_empty() {
         return text;
     }
-    let heads = ["lost", "invented", "duplicated", "reordered", "stalled"];
-    _ = write!(text, "\n{:<44}", "fault");
-    for head in heads {
-        _ = write!(text, "{head:>12}");
+    _ = write!(text, "\n{:<46}", "fault");
+    for head in ["lost", "invented", "duplicated", "reordered", "stalled", "fresh s", "drained s"] {
+        _ = write!(text, "{head:>11}");
     }
     text.push('\n');
     for (row, findings) in rows.iter() {
-        _ = write!(text, "{row:<44}");
+        _ = write!(text, "{row:<46}");
         match findings {
             Ok(found) => {
                 for number in [found.lost, found.invented, found.duplicated] {
-                    _ = write!(text, "{number:>12}");
+                    _ = write!(text, "{number:>11}");
                 }
-                _ = writeln!(text, "{:>12}{:>12}   {}", found.reordered, found.stalled, found.note);
+                _ = write!(text, "{:>11}{:>11}", found.reordered, found.stalled);
+                let (went_on, drained) = (found.went_on.as_secs_f64(), found.drained.as_secs_f64());
+                _ = writeln!(text, "{went_on:>11.1}{drained:>11.1}   {}", found.note);
             }
             Err(error) => _ = writeln!(text, "   failed: {}", error.lines().next().unwrap_or_default()),
         }

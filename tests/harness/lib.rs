@@ -7,15 +7,19 @@
 
 pub mod api;
 pub mod cassandra;
+pub mod clock;
 pub mod command;
 pub mod csv_series;
 pub mod delivery;
 pub mod environment;
 pub mod feed;
 pub mod http;
+pub mod kills;
+pub mod load;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod oracle;
+pub mod overloaded;
 pub mod ports;
 pub mod process;
 pub mod prometheus;

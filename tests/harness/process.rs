@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::{environment, wait};
@@ -131,6 +131,15 @@ impl Process {
     /// SIGCONT: undoes [`Process::pause`].
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// From now on the process gets no more memory for data than this: beyond it, asking for memory fails.
+    pub fn limit_memory(&self, bytes: u64) -> Result<()> {
+        let state = self.state();
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        prlimit(Some(Pid::from_child(&state.child)), Resource::Data, limit)
+            .with_context(|| format!("limiting the memory of {}", self.name))?;
+        Ok(())
     }
 
     /// The last lines of the log, for an error message.

@@ -85,8 +85,18 @@ where
 /// The `main` of a test binary: runs the trials that the command line asks for, then stops what
 /// they shared.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
-    let arguments = Arguments::from_args();
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    run_with(&Arguments::from_args(), trials)
+}
+
+/// As [`run`], so many trials at once where the command line does not say how many.
+pub fn run_at_once(threads: usize, trials: Vec<Trial>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(threads);
+    run_with(&arguments, trials)
+}
+
+fn run_with(arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
+    let conclusion = libtest_mimic::run(arguments, trials);
     cassandra::release_shared();
     conclusion.exit_code()
 }

@@ -35,6 +35,8 @@ enum Mode {
 struct Weather {
     mode: Mode,
     delay: Duration,
+    /// How often all connections were ended: one that looks later still sees that it is meant.
+    cuts: u64,
 }
 
 type Chunks = (mpsc::Sender<(Instant, Vec<u8>)>, mpsc::Receiver<(Instant, Vec<u8>)>);
@@ -56,7 +58,7 @@ impl Relay {
 
     /// As [`Relay::start`], on a port of the caller's.
     pub fn start_on(port: Port, target: SocketAddr) -> Result<Self> {
-        let (weather, seen) = watch::channel(Weather { mode: Mode::Pass, delay: Duration::ZERO });
+        let (weather, seen) = watch::channel(Weather { mode: Mode::Pass, delay: Duration::ZERO, cuts: 0 });
         let connections = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind(port.address()))?;
@@ -74,7 +76,10 @@ impl Relay {
 
     /// Ends all connections and closes new ones at once, until [`Relay::restore`].
     pub fn cut(&self) {
-        self.set(|weather| weather.mode = Mode::Cut);
+        self.set(|weather| {
+            weather.mode = Mode::Cut;
+            weather.cuts += 1;
+        });
     }
 
     /// Lets nothing pass in either direction and keeps connections open, until
@@ -131,22 +136,22 @@ async fn accept(
             },
             accepted = listener.accept() => accepted,
         };
-        let mode = weather.borrow().mode;
+        let Weather { mode, cuts, .. } = *weather.borrow();
         if let Ok((client, _)) = client
             && mode != Mode::Cut
         {
             connections.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(carry(client, target, weather.clone()));
+            tokio::spawn(carry((client, target), cuts, weather.clone()));
         }
     }
 }
 
-/// One connection, until both directions have ended, an error, or a cut.
-async fn carry(client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) {
+/// One connection, until both directions have ended, an error, or another cut than those before it.
+async fn carry((client, target): (TcpStream, SocketAddr), cuts: u64, weather: watch::Receiver<Weather>) {
     let mut until_cut = weather.clone();
     tokio::select! {
         biased;
-        _ = until_cut.wait_for(|weather| weather.mode == Mode::Cut) => {}
+        _ = until_cut.wait_for(|weather| weather.cuts > cuts) => {}
         ended = relay(client, target, weather) => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a relayed connection ended");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -162,14 +162,19 @@ impl Tidemill {
 
     /// As [`Tidemill::restart`], without waiting for readiness.
     pub fn spawn(&self) -> Result<()> {
+        self.spawn_with(&[])
+    }
+
+    /// As [`Tidemill::spawn`], with more in its environment this time.
+    pub fn spawn_with(&self, variables: &[(&str, &str)]) -> Result<()> {
         self.kill()?;
         let mut command = Command::new(&self.binary);
         command.arg("run").arg("--config").arg(self.file("tidemill.toml"));
         if let Some(roles) = &self.builder.roles {
             command.arg("--roles").arg(roles);
         }
-        let variables = self.builder.environment.iter().map(|(name, value)| (name, value));
-        command.envs(variables).current_dir(self.directory());
+        let all = self.builder.environment.iter().map(|(name, value)| (name, value));
+        command.envs(all).envs(variables.iter().copied()).current_dir(self.directory());
         let process = Process::spawn("tidemill", command, &self.file("tidemill.log"))?;
         self.process.put(process);
         Ok(())
@@ -207,6 +212,16 @@ impl Tidemill {
     /// `kill -9`, if it runs.
     pub fn kill(&self) -> Result<()> {
         self.process.kill()
+    }
+
+    /// How it ended, if it has ended by itself.
+    pub fn ended(&self) -> Result<Option<ExitStatus>> {
+        self.process.running()?.exit_status()
+    }
+
+    /// From now on it gets no more memory for data than this: beyond it, asking for memory fails.
+    pub fn limit_memory(&self, bytes: u64) -> Result<()> {
+        self.process.running()?.limit_memory(bytes)
     }
 
     /// Freezes the program: its connections stay open and nothing answers.

@@ -4,6 +4,7 @@
 mod answers;
 mod configuration;
 mod problems;
+mod protocol;
 mod rejects;
 mod replays;
 mod restarts;
@@ -45,6 +46,11 @@ fn main() -> ExitCode {
         trial("rejects_of_a_store_in_use_are_listed_and_left_alone", one, replays::in_use),
         trial("a_flood_of_garbage_fills_no_disk_and_slows_nobody", one, replays::flood),
         trial("sparkplug_survives_a_kill_and_asks_for_births", &[Tidemill, Mosquitto], sparkplug::births),
+        trial(
+            "topic_aliases_and_user_properties_are_understood_directly_and_over_a_broker",
+            &[Tidemill, Mosquitto],
+            protocol::aliases_and_properties,
+        ),
         trial("an_unknown_key_is_refused_with_the_closest_one", one, configuration::unknown_key),
         trial("addresses_that_others_reach_are_refused", one, configuration::remote_addresses),
         trial("a_second_process_leaves_the_data_directory_alone", one, configuration::second_process),

@@ -1,14 +1,12 @@
 //! Ends of the process, orderly and not, while devices publish: nothing acknowledged is lost,
 //! nothing comes back doubled (I1, I5).
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tidemill_tests::feed::Feed;
+use tidemill_tests::kills::kill_at_random;
 use tidemill_tests::mqtt::{Protocol, Settings};
 use tidemill_tests::random::Random;
 use tidemill_tests::tidemill::Builder;
-use tidemill_tests::wait;
 
 use crate::{PLAN, SOON};
 
@@ -33,18 +31,7 @@ pub(crate) fn kill() -> Result<()> {
     let mut random = Random::new("a_killed_process_has_lost_nothing_acknowledged")?;
     let tidemill = Builder::new()?.start()?;
     let mut feed = Feed::start(PLAN, Settings::new(tidemill.mqtt_address(), "device", Protocol::V311))?;
-    for round in 0..ROUNDS {
-        if random.below(4) == 0 {
-            // In the middle of coming up.
-            tidemill.spawn()?;
-        } else {
-            feed.wait_more(1, SOON)?;
-        }
-        wait::pause(random.span_below(Duration::from_millis(400)));
-        tidemill.kill()?;
-        tidemill.restart()?;
-        feed.verify(tidemill.http()).with_context(|| format!("after kill {round}"))?;
-    }
+    kill_at_random((&tidemill, &feed), &mut random, ROUNDS, || feed.verify(tidemill.http()).map(drop))?;
     feed.finish(SOON)?;
     let verdict = feed.verify(tidemill.http())?;
     ensure!(usize::try_from(feed.issued())? * 4 == verdict.seen, "{} issued, {verdict}", feed.issued());

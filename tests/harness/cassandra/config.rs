@@ -41,10 +41,7 @@ const EXPORTS: &[&str] = &[
 ];
 const FLAGS: &[&str] = &[
     "-ea",
-    "-Xms512M",
-    "-Xmx512M",
     "-Xss256k",
-    "-XX:+UseG1GC",
     "-XX:+ExitOnOutOfMemoryError",
     "-Djdk.attach.allowAttachSelf=true",
     "-Dio.netty.tryReflectionSetAccessible=true",
@@ -55,6 +52,25 @@ const FLAGS: &[&str] = &[
     "-Dcassandra.superuser_setup_delay_ms=0",
     "-Dcassandra.consistent.rangemovement=false",
 ];
+
+/// How much of the machine a node takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// As in production, but for its heap.
+    Usual,
+    /// Starts with half the work and in little memory, and is slower at its best: several on one machine, or one that is
+    /// killed and started again.
+    Small,
+}
+
+impl Size {
+    const fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Usual => &["-Xms512M", "-Xmx512M", "-XX:+UseG1GC"],
+            Self::Small => &["-Xms320M", "-Xmx320M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+        }
+    }
+}
 
 /// When a node acknowledges a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +103,7 @@ pub(super) struct NodeConfig {
     pub(super) jmx_port: u16,
     pub(super) commit_log: CommitLog,
     pub(super) password: bool,
+    pub(super) size: Size,
 }
 
 impl NodeConfig {
@@ -113,6 +130,7 @@ impl NodeConfig {
     pub(super) fn daemon_arguments(&self, lib: &Path, logs: &Path) -> Result<Vec<OsString>> {
         let conf = self.conf_directory();
         let mut arguments: Vec<OsString> = FLAGS.iter().map(OsString::from).collect();
+        arguments.extend(self.size.flags().iter().map(OsString::from));
         arguments.push(concat("-javaagent:", &jamm(lib)?));
         arguments.extend(module_flags());
         arguments.push(concat("-Dcassandra.config=file://", &conf.join("cassandra.yaml")));

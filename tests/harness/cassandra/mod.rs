@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-pub use config::CommitLog;
+pub use config::{CommitLog, Size};
 pub use keyspace::Keyspace;
 pub use node::Node;
 pub use shared::{Shared, fresh_keyspace, release_shared, shared};
@@ -34,12 +34,13 @@ pub struct Topology {
     datacenters: Vec<String>,
     commit_log: CommitLog,
     password: bool,
+    size: Size,
 }
 
 impl Topology {
     /// One node in [`DATACENTER`], which has synced its commit log before it acknowledges.
     pub fn single() -> Self {
-        Self { datacenters: vec![DATACENTER.to_owned()], commit_log: CommitLog::Group, password: false }
+        Self { commit_log: CommitLog::Group, ..Self::of(&[DATACENTER]) }
     }
 
     /// One node for each name, in the data centre of that name, started in this order. At most
@@ -49,7 +50,15 @@ impl Topology {
             datacenters: datacenters.iter().map(|&name| name.to_owned()).collect(),
             commit_log: CommitLog::Periodic,
             password: false,
+            size: Size::Usual,
         }
+    }
+
+    /// Chooses how much of the machine each node takes.
+    #[must_use]
+    pub fn size(mut self, size: Size) -> Self {
+        self.size = size;
+        self
     }
 
     /// Chooses when a node acknowledges a write.
@@ -101,6 +110,7 @@ impl Cluster {
                 jmx_port: jmx.number(),
                 commit_log: topology.commit_log,
                 password: topology.password,
+                size: topology.size,
             };
             ports.push(jmx);
             nodes.push(Node::start(config, Arc::clone(&installation))?);

@@ -85,6 +85,11 @@ impl Publisher {
         self.client.session().acknowledged.len()
     }
 
+    /// How many messages wait for their acknowledgement.
+    pub fn unacknowledged_count(&self) -> usize {
+        self.client.session().unacknowledged.len()
+    }
+
     /// The messages that the broker refused for good, with its reason (MQTT 5).
     pub fn refused(&self) -> BTreeMap<u64, String> {
         self.client.session().refused.clone()
