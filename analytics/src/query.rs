@@ -11,7 +11,7 @@ use tidemill_store::codec::Run;
 use tidemill_store::model::{TimeRange, Timestamp, ValueKind};
 use tidemill_store::read::{
     Condition, Excess, Explain, Explained, Fold, Label, Latest, MetricEntry, Order, ReadFailure, Reader,
-    Selector, Series, SeriesFolds, SeriesRun, SourceEntry, Windowed,
+    Selector, Series, SeriesFolds, SeriesRun, SourceEntry, Taken, Taker, Takers, Windowed,
 };
 use tidemill_store::rollup::{Fields, fold_run, fold_run_with_sketches};
 use tidemill_store::wide::Wide;
@@ -137,13 +137,14 @@ pub trait Query: Send + Sync + 'static {
     }
 
     /// What is after the first of ascending `cuts`, up to and with the last: see [`Reader::windows`]. With `fold` it
-    /// is folds in any case. A store that knows no rollups gives samples, or folds them.
-    fn windows(
+    /// is folds in any case. A store that knows no rollups hands on samples, or folds them.
+    fn windows<S: Takers>(
         &self,
         selector: &Selector,
         cuts: &[Timestamp],
         (fields, fold): (Fields, Fold),
-    ) -> impl Future<Output = Result<Explained<Windowed>, QueryError>> + Send {
+        takers: Arc<S>,
+    ) -> impl Future<Output = Result<Explained<Windowed<S::Taker>>, QueryError>> + Send {
         async move {
             let bounds = cuts.first().zip(cuts.last()).map(|(first, last)| [*first, *last].map(just_after));
             let [start, end] = match bounds {
@@ -156,10 +157,32 @@ pub trait Query: Send + Sync + 'static {
                 return Ok(Explained { answer: Windowed::Folds(answer), explain });
             }
             let Ok(range) = TimeRange::new(start, end) else {
-                return Ok(Explained { answer: Windowed::Runs(Vec::new()), explain: Explain::default() });
+                return Ok(Explained { answer: Windowed::Taken(Vec::new()), explain: Explain::default() });
             };
+            let Explained { answer, explain } = self.taken(selector, range, takers).await?;
+            Ok(Explained { answer: Windowed::Taken(answer), explain })
+        }
+    }
+
+    /// Hands the samples that match in `range` to takers: see [`Reader::taken`].
+    fn taken<S: Takers>(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        takers: Arc<S>,
+    ) -> impl Future<Output = Result<Explained<Vec<Taken<S::Taker>>>, QueryError>> + Send {
+        async move {
             let Explained { answer, explain } = self.runs(selector, range).await?;
-            Ok(Explained { answer: Windowed::Runs(answer), explain })
+            let mut taken = Vec::new();
+            for SeriesRun { source, metric, run } in answer {
+                let begun = takers.begin(&source, &metric);
+                let begun = begun.map_err(|(what, limit)| ReadFailure::TooLarge { what, limit })?;
+                if let Some(mut taker) = begun.filter(|_| !run.is_empty()) {
+                    taker.take(&run);
+                    taken.push(Taken { source, metric, taker });
+                }
+            }
+            Ok(Explained { answer: taken, explain })
         }
     }
 
@@ -244,13 +267,23 @@ impl<W: Wide> Query for Reader<W> {
         Ok(Reader::runs(self, selector, range).await?)
     }
 
-    async fn windows(
+    async fn windows<S: Takers>(
         &self,
         selector: &Selector,
         cuts: &[Timestamp],
-        (fields, fold): (Fields, Fold),
-    ) -> Result<Explained<Windowed>, QueryError> {
-        Ok(Reader::windows(self, selector, cuts, (fields, fold)).await?)
+        wanted: (Fields, Fold),
+        takers: Arc<S>,
+    ) -> Result<Explained<Windowed<S::Taker>>, QueryError> {
+        Ok(Reader::windows(self, selector, cuts, wanted, takers).await?)
+    }
+
+    async fn taken<S: Takers>(
+        &self,
+        selector: &Selector,
+        range: TimeRange,
+        takers: Arc<S>,
+    ) -> Result<Explained<Vec<Taken<S::Taker>>>, QueryError> {
+        Ok(Reader::taken(self, selector, range, takers).await?)
     }
 
     async fn latest_within(
@@ -329,7 +362,7 @@ impl From<ReadFailure> for QueryError {
 fn shrinks_with_the_range(what: Excess) -> bool {
     match what {
         Excess::Samples | Excess::Bytes | Excess::Windows | Excess::Marks => true,
-        Excess::Sources | Excess::BucketBytes => false,
+        Excess::Sources | Excess::Series | Excess::BucketBytes => false,
     }
 }
 

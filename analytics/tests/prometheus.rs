@@ -176,7 +176,7 @@ async fn what_makes_no_sense_is_bad_data() {
         ("query?query=%FF", "percent-encoded"),
         ("query_range?query=1&start=2&end=1&step=1", "end timestamp must not be before start time"),
         ("query_range?query=1&start=1&end=2&step=0", "zero or negative query resolution step"),
-        ("query_range?query=1&start=0&end=11000&step=1", "exceeded maximum resolution of 11,000 points"),
+        ("query_range?query=1&start=0&end=11001&step=1", "exceeded maximum resolution of 11,000 points"),
         ("query_range?query=temperature[5m]&start=1&end=2&step=1", "invalid expression type"),
         ("series", "no match[] parameter provided"),
         ("labels?match[]=1", "a series selector is wanted"),
@@ -201,7 +201,7 @@ async fn what_cannot_be_evaluated_is_an_execution_error() {
     assert_eq!((status, kind.as_str()), (422, "execution"), "{text}");
     let promql = PromqlLimits { samples_max: 20, ..PromqlLimits::default() };
     let small = pumps_with(ApiLimits { promql, ..ApiLimits::default() });
-    for text in ["sum_over_time(temperature[1h])", "max_over_time(vector(1)[1h:1s])"] {
+    for text in ["quantile_over_time(0.5, temperature[1h])", "max_over_time(vector(1)[1h:1s])"] {
         let (status, kind, why) = refused(&small, &format!("/api/v1/query?query={}", encoded(text))).await;
         assert_eq!((status, kind.as_str()), (422, "execution"));
         assert!(why.contains("too many samples"), "{why}");
@@ -289,8 +289,60 @@ async fn clients_learn_what_they_talk_to() {
     assert_eq!(data("status/runtimeinfo").await["startTime"], "2025-06-01T12:00:00Z");
     assert_eq!(data("rules").await, json!({ "groups": [] }));
     assert_eq!(data("alerts").await, json!({ "alerts": [] }));
+    assert_eq!(data("rules?type=alert").await, json!({ "groups": [] }));
+    assert_eq!(data("targets").await, json!({ "activeTargets": [], "droppedTargets": [] }));
+    assert_eq!(data("targets/metadata").await, json!([]));
     assert_eq!(data("query_exemplars?query=a").await, json!([]));
     assert_eq!(data("format_query?query=sum(a)by(b)").await, "sum by (b) (a)");
+}
+
+#[tokio::test]
+async fn a_query_is_shown_as_a_tree() {
+    let tree = &pumps()
+        .get("/api/v1/parse_query?query=sum%20by%20(b)%20(rate(a%7Bc%3D%22d%22%7D%5B5m%5D))")
+        .await["data"];
+    assert_eq!((&tree["type"], &tree["op"]), (&json!("aggregation"), &json!("sum")));
+    assert_eq!((&tree["grouping"], &tree["without"]), (&json!(["b"]), &json!(false)));
+    let rate = &tree["expr"];
+    assert_eq!((&rate["type"], &rate["func"]["name"]), (&json!("call"), &json!("rate")));
+    let range = &rate["args"][0];
+    assert_eq!(
+        (&range["type"], &range["name"], &range["range"]),
+        (&json!("matrixSelector"), &json!("a"), &json!(300_000))
+    );
+    let matcher = json!({ "name": "c", "type": "=", "value": "d" });
+    assert!(range["matchers"].as_array().unwrap().contains(&matcher), "{range}");
+    let (status, kind, _) = refused(&pumps(), "/api/v1/parse_query?query=a%7B").await;
+    assert_eq!((status, kind.as_str()), (400, "bad_data"));
+}
+
+#[tokio::test]
+async fn as_many_points_as_prometheus_gives_and_no_more() {
+    let api = pumps();
+    let answer = api.get("/api/v1/query_range?query=1&start=0&end=11000&step=1").await;
+    assert_eq!(answer["data"]["result"][0]["values"].as_array().unwrap().len(), 11_001);
+    let (status, kind, _) = refused(&api, "/api/v1/query_range?query=1&start=0&end=11001&step=1").await;
+    assert_eq!((status, kind.as_str()), (400, "bad_data"));
+}
+
+#[tokio::test]
+async fn names_between_two_times_in_either_order() {
+    let api = pumps();
+    let (start, end) = (NOW / SECOND - 600, NOW / SECOND);
+    for path in ["labels?x=1", "label/device/values?x=1", "series?match[]=temperature"] {
+        let ask = async |start, end| api.get(&format!("/api/v1/{path}&start={start}&end={end}")).await;
+        let (forth, back) = (ask(start, end).await, ask(end, start).await);
+        assert_eq!(forth["data"], back["data"], "{path}");
+        assert!(!forth["data"].as_array().unwrap().is_empty(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_query_has_no_exemplars_and_rules_have_two_types() {
+    for target in ["query_exemplars?query=a%7B", "query_exemplars", "rules?type=x"] {
+        let (status, kind, _) = refused(&pumps(), &format!("/api/v1/{target}")).await;
+        assert_eq!((status, kind.as_str()), (400, "bad_data"), "{target}");
+    }
 }
 
 #[tokio::test]

@@ -390,4 +390,9 @@ async fn what_has_expired_is_answered_from_rollups_or_refused_and_never_silently
     let raw = asked(&api, "quantile_over_time(0.5, temperature[1h])", hour).await;
     let warning = raw["warnings"][0].as_str().unwrap();
     assert!(warning.contains("expired") && values(&raw).is_empty(), "{raw}");
+    for at in [hour - 1800, hour - 7, hour, hour + 3_600] {
+        let [kept, before] = [asked(&api, "temperature", at).await, asked(&whole, "temperature", at).await];
+        let says = kept["warnings"][0].as_str().is_some_and(|warning| warning.contains("expired"));
+        assert!(says || values(&kept) == values(&before), "{at}: {kept}");
+    }
 }

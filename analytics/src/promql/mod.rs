@@ -38,10 +38,10 @@ pub use self::labels::{BUCKET, Label, Labels, NAME};
 pub use self::matcher::{MatchOp, Matcher, fit_all, metric_of, whole_value};
 pub use self::memory::MemorySource;
 pub use self::notes::Notes;
-pub use self::ranges::WindowFacts;
+pub use self::ranges::{Moving, WindowFacts};
 pub use self::settings::{Lookback, Mode, Settings, Stop};
 pub use self::source::{Demand, Hint, PromSeries, Selected, SeriesSource, SourceError, Wanted, WindowSeries};
-pub use self::syntax::{ParseError, format, parse_selector};
+pub use self::syntax::{ParseError, format, parse_selector, tree};
 pub use self::value::{ABSENT, Answer, RawSeries, Row, Steps, is_absent, present, seconds};
 
 /// A query that has been read.

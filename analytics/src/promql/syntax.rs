@@ -58,6 +58,12 @@ pub fn format(text: &str) -> Result<String, ParseError> {
     Ok(parse_tree(text)?.prettify())
 }
 
+/// The query's tree as the parser has it, in the form in which Prometheus shows trees.
+pub fn tree(text: &str) -> Result<serde_json::Value, ParseError> {
+    parse(text)?;
+    serde_json::to_value(parse_tree(text)?).map_err(|error| ParseError::new(error.to_string()))
+}
+
 /// Matchers in braces, with or without a metric's name: a `match[]` parameter.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     let plain = Shift::default();

@@ -9,11 +9,11 @@ use std::time::Duration;
 use crate::model::{Shard, Source, TimeRange, Timestamp};
 
 /// How many shards an era has: 1 to 4,096.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ShardCount(NonZeroU16);
 
 /// The width of an era's buckets: whole seconds, from one minute to 400 days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BucketWidth(i64);
 
 /// Why an era was refused.
@@ -149,7 +149,7 @@ fn clamp(nanos: i64) -> Timestamp {
 }
 
 /// From `starts_at` on: this many shards, this bucket width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Era {
     /// The first moment of the era, in whole milliseconds.
     pub starts_at: Timestamp,

@@ -66,12 +66,12 @@ impl KeptLasts {
 
     fn base(&self, place: Place, generation: Generation) -> Option<Arc<Lasts>> {
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        bases.get(place).filter(|kept| kept.generation == Some(generation))?.what.clone()
+        bases.get(&place).filter(|kept| kept.generation == Some(generation))?.what.clone()
     }
 
     fn keep_base(&self, place: Place, generation: Generation, lasts: &Arc<Lasts>) {
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        bases.update(place, |kept, _| {
+        bases.update(&place, |kept, _| {
             *kept = Kept { generation: Some(generation), what: Some(Arc::clone(lasts)) };
             lasts.size_bytes()
         });
@@ -80,14 +80,14 @@ impl KeptLasts {
     /// The tail behind a generation; a new one where another is kept.
     fn tail(&self, place: Place, generation: Option<Generation>) -> SharedTail {
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = tails.get(place).filter(|kept| kept.generation == generation);
+        let kept = tails.get(&place).filter(|kept| kept.generation == generation);
         kept.and_then(|kept| kept.what.clone()).unwrap_or_default()
     }
 
     fn keep_tail(&self, place: Place, generation: Option<Generation>, tail: &SharedTail) {
         let bytes = tail.lock().size_bytes();
         let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        tails.update(place, |kept, _| {
+        tails.update(&place, |kept, _| {
             *kept = Kept { generation, what: Some(tail.clone()) };
             bytes
         });
@@ -184,9 +184,9 @@ impl<W: Wide> Reader<W> {
         let rows = match narrow {
             Some(sources) => {
                 let wanted = Wanted { selection: &chosen.selection, metrics: &chosen.metrics, sources };
-                load_frames(&*self.wide, at, (seal, framed), wanted, bytes_max).await?
+                load_frames(self.frame_stock(bucket), at, (seal, framed), wanted, bytes_max).await?
             }
-            None => load_all_frames(&*self.wide, at, (seal, framed), bytes_max).await?,
+            None => load_all_frames(self.frame_stock(bucket), at, (seal, framed), bytes_max).await?,
         };
         explain.frame_rows += rows.len();
         explain.resolutions.insert(framed);
@@ -221,7 +221,7 @@ impl<W: Wide> Reader<W> {
             self.blocks(bucket, ids, explain).await?
         } else {
             let bytes_max = self.limits.bucket_bytes_max;
-            let rows = load_all_blocks(&*self.wide, bucket.place, seal, bytes_max).await?;
+            let rows = load_all_blocks(self.block_stock(bucket), bucket.place, seal, bytes_max).await?;
             explain.block_rows += rows.len();
             explain.bytes_read += rows.iter().map(|row| row.body.len()).sum::<usize>();
             rows

@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use super::ReadFailure;
 use super::collect::Budget;
+use super::kept::{PackKey, Stock};
 use super::overlay::{append, within};
 use super::packed::{Extent, Packs};
 use super::snapshot::BucketState;
@@ -21,7 +22,7 @@ pub(super) type Runs = HashMap<(SourceIndex, Metric), Run>;
 /// Reads the packs of the seal in force that may hold the ascending `sources`. Where they are not all there, the
 /// bucket was ground anew meanwhile.
 pub(super) async fn load_blocks<W: Wide>(
-    wide: &W,
+    stock: Stock<'_, W, BlockRow>,
     place: Place,
     seal: &SealRow,
     sources: &[SourceId],
@@ -29,30 +30,33 @@ pub(super) async fn load_blocks<W: Wide>(
 ) -> Result<Vec<BlockRow>, ReadFailure> {
     let extent = Extent { sources: seal.summary.sources, bytes_max };
     if !extent.is_looked_up(sources.len()) {
-        return load_all_blocks(wide, place, seal, bytes_max).await;
+        return load_all_blocks(stock, place, seal, bytes_max).await;
     }
     let generation = seal.generation;
     let up_to = move |source| BlockRow::up_to(generation, source);
     let packs = packs(place, generation);
-    packs.look_up_all(wide, sources, up_to, extent).await
+    packs.look_up_all(stock, sources, up_to, extent).await
 }
 
 /// Reads all packs of the seal in force.
 pub(super) async fn load_all_blocks<W: Wide>(
-    wide: &W,
+    stock: Stock<'_, W, BlockRow>,
     place: Place,
     seal: &SealRow,
     bytes_max: usize,
 ) -> Result<Vec<BlockRow>, ReadFailure> {
-    let rows: Vec<BlockRow> = packs(place, seal.generation).load_all(wide, bytes_max).await?;
-    let samples: u64 = rows.iter().map(|row| u64::from(row.samples)).sum();
-    if samples == seal.summary.samples { Ok(rows) } else { Err(ReadFailure::Vanished) }
+    let are_all = |rows: &[BlockRow]| {
+        rows.iter().map(|row| u64::from(row.samples)).sum::<u64>() == seal.summary.samples
+    };
+    let rows = packs(place, seal.generation).load_all(stock, bytes_max, are_all).await?;
+    if are_all(&rows) { Ok(rows) } else { Err(ReadFailure::Vanished) }
 }
 
 fn packs(place: Place, generation: Generation) -> Packs<impl Fn(&Row) -> Result<BlockRow, ReadError> + Sync> {
     Packs {
         table: &BLOCKS,
         partition: BlockRow::partition(place),
+        key: PackKey { place, generation, of: None },
         all: BlockRow::of(generation),
         parse: BlockRow::from_row,
     }

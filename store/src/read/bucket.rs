@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ReadFailure;
 use super::blocks::{Runs, Wants, block_runs, load_blocks};
-use super::chosen::Chosen;
+use super::chosen::{Chosen, ShardSources};
 use super::collect::{Bucket, Budget, Wanted};
 use super::compute::{Work, compute};
 use super::explain::Explain;
@@ -22,6 +22,9 @@ use crate::wide::Wide;
 
 /// How often a bucket is read again.
 const RETRIES_MAX: usize = 5;
+
+/// About what a source takes of a pack that its bucket's day is in.
+const SOURCE_BYTES: usize = 16 * 1024;
 
 /// What comes after a bucket was read.
 pub(super) enum After<T> {
@@ -45,52 +48,82 @@ impl Wants for Asked {
     }
 }
 
+/// All that is to be known of a bucket, read and not yet decoded.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) bucket: BucketState,
+    /// The wanted samples that no seal covers.
+    pub(super) uncovered: Runs,
+    /// Packs, in order.
+    pub(super) rows: Vec<BlockRow>,
+    pub(super) sources: Arc<ShardSources>,
+}
+
+impl Loaded {
+    /// What decoding it takes: of a pack only the pages of wanted sources are decoded.
+    pub(super) fn work(&self) -> Work {
+        let bytes: usize = self.rows.iter().map(|row| row.body.len()).sum();
+        Work::Decode(bytes.min(bytes / 16 + self.sources.ids.len() * SOURCE_BYTES))
+    }
+
+    fn runs(self, asked: &Asked) -> Result<Runs, ReadFailure> {
+        let Self { bucket, uncovered, rows, sources } = self;
+        let mut runs = block_runs(&bucket, &rows, &sources.sources, asked, &asked.budget)?;
+        for (series, over) in uncovered {
+            let base = runs.remove(&series).unwrap_or_default();
+            runs.insert(series, overlay(base, &over));
+        }
+        Ok(runs)
+    }
+}
+
 impl<W: Wide> Reader<W> {
     /// The wanted samples of a bucket, by series.
     pub(super) async fn runs_of(
         &self,
-        mut bucket: BucketState,
+        bucket: BucketState,
         asked: Asked,
     ) -> Result<(Runs, Explain), ReadFailure> {
+        let (loaded, explain) = self.load(bucket, &asked).await?;
+        let runs = compute(loaded.work(), move || loaded.runs(&asked)).await??;
+        Ok((runs, explain))
+    }
+
+    /// Reads what holds the wanted samples of a bucket.
+    pub(super) async fn load(
+        &self,
+        mut bucket: BucketState,
+        asked: &Asked,
+    ) -> Result<(Loaded, Explain), ReadFailure> {
         let mut retries = 0;
         loop {
             let mut explain = Explain { buckets: 1, retries, raw: true, ..Explain::default() };
-            let read = self.try_runs_of(&bucket, &asked, &mut explain).await;
+            let read = self.try_load(&bucket, asked, &mut explain).await;
             match self.after(&bucket, read, retries).await? {
-                After::Done(runs) => return Ok((runs, explain)),
+                After::Done(loaded) => return Ok((loaded, explain)),
                 After::Again(now) => bucket = now,
             }
             retries += 1;
         }
     }
 
-    async fn try_runs_of(
+    async fn try_load(
         &self,
         bucket: &BucketState,
         asked: &Asked,
         explain: &mut Explain,
-    ) -> Result<Runs, ReadFailure> {
+    ) -> Result<Loaded, ReadFailure> {
+        let sources = asked.chosen.of(bucket);
+        let (bucket, uncovered, rows) = (bucket.clone(), Runs::new(), Vec::new());
+        let mut loaded = Loaded { bucket, uncovered, rows, sources };
+        let bucket = &loaded.bucket;
         if bucket.seal.is_some() && self.options.shelf().raw_expired(bucket.place.bucket) {
             explain.expired_before = Some(bucket.place.bucket.end());
-            return Ok(Runs::new());
+            return Ok(loaded);
         }
-        let uncovered = self.uncovered(bucket, asked, explain).await?;
-        let sources = asked.chosen.of(bucket);
-        let rows = self.blocks(bucket, &sources.ids, explain).await?;
-        if rows.is_empty() {
-            return Ok(uncovered);
-        }
-        let (bucket, asked) = (bucket.clone(), asked.clone());
-        let work = Work::Decode(rows.iter().map(|row| row.body.len()).sum());
-        compute(work, move || {
-            let mut runs = block_runs(&bucket, &rows, &sources.sources, &asked, &asked.budget)?;
-            for (series, over) in uncovered {
-                let base = runs.remove(&series).unwrap_or_default();
-                runs.insert(series, overlay(base, &over));
-            }
-            Ok(runs)
-        })
-        .await?
+        loaded.uncovered = self.uncovered(bucket, asked, explain).await?;
+        loaded.rows = self.blocks(bucket, &loaded.sources.ids, explain).await?;
+        Ok(loaded)
     }
 
     /// The packs of a sealed bucket that may hold the ascending `sources`.
@@ -102,7 +135,7 @@ impl<W: Wide> Reader<W> {
     ) -> Result<Vec<BlockRow>, ReadFailure> {
         let Some(seal) = bucket.seal.as_ref().filter(|_| !sources.is_empty()) else { return Ok(Vec::new()) };
         let bytes_max = self.limits.bucket_bytes_max;
-        let rows = load_blocks(&*self.wide, bucket.place, seal, sources, bytes_max).await?;
+        let rows = load_blocks(self.block_stock(bucket), bucket.place, seal, sources, bytes_max).await?;
         explain.block_rows += rows.len();
         explain.bytes_read += rows.iter().map(|row| row.body.len()).sum::<usize>();
         Ok(rows)

@@ -24,6 +24,8 @@ pub enum Excess {
     BucketBytes,
     /// Windows in memory.
     Windows,
+    /// Series.
+    Series,
 }
 
 impl fmt::Display for Excess {
@@ -35,6 +37,7 @@ impl fmt::Display for Excess {
             Self::Marks => "marks and seals of buckets",
             Self::BucketBytes => "bytes in one bucket",
             Self::Windows => "windows",
+            Self::Series => "series",
         })
     }
 }

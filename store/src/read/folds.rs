@@ -195,7 +195,9 @@ impl<W: Wide> Reader<W> {
         let wanted =
             Wanted { selection: &chosen.selection, metrics: &chosen.metrics, sources: &task.sources.ids };
         let bytes_max = self.limits.bucket_bytes_max;
-        let rows = load_frames(&*self.wide, (era, place), (seal, resolution), wanted, bytes_max).await?;
+        let rows =
+            load_frames(self.frame_stock(&task.bucket), (era, place), (seal, resolution), wanted, bytes_max)
+                .await?;
         explain.frame_rows += rows.len();
         explain.bytes_read += rows.iter().map(|row| row.body.len()).sum::<usize>();
         if !rows.is_empty() {

@@ -99,12 +99,12 @@ impl Head {
 
     /// What is held of `place`.
     pub(super) fn get(&self, place: Place) -> Prefixes {
-        self.lock().get(place).cloned().unwrap_or_default()
+        self.lock().get(&place).cloned().unwrap_or_default()
     }
 
     /// Takes in what was read of a writer at `place`, in the order of seq; a seal covers what is before `from`.
     pub(super) fn extend(&self, place: Place, (writer, from): (WriterId, Seq), rows: &[SegmentRow]) {
-        self.lock().update(place, |prefixes, bytes| {
+        self.lock().update(&place, |prefixes, bytes| {
             let (more, less) = prefixes.entry(writer).or_default().extend(from, rows);
             (bytes + more).saturating_sub(less)
         });
@@ -112,7 +112,7 @@ impl Head {
 
     /// Takes in a segment that this process has written: it is durable and about to be acknowledged.
     pub(super) fn tell(&self, place: Place, row: &SegmentRow) {
-        self.lock().update(place, |prefixes, bytes| {
+        self.lock().update(&place, |prefixes, bytes| {
             let prefix = prefixes.entry(row.writer).or_default();
             prefix.told = Some(row.seq.next().max(prefix.told.unwrap_or_default()));
             let (more, less) = prefix.extend(prefix.first, std::slice::from_ref(row));

@@ -17,8 +17,10 @@ use super::presence::SeriesSet;
 use super::reader::Reader;
 use super::scope::Scope;
 use super::snapshot::{BucketState, Sealed};
+use super::unchanged::revisions;
 use super::{Excess, Explained, Latest, ReadFailure, Sample, Selector};
 use crate::catalog::{SourceIndex, SourceSet};
+use crate::layout::tables::PERIODS;
 use crate::layout::{Bucket, Era, Period, load_periods};
 use crate::model::{Metric, Shard, TimeRange, Timestamp};
 use crate::wide::Wide;
@@ -186,8 +188,22 @@ impl<W: Wide> Reader<W> {
     /// The periods in which the shard has marks or seals.
     async fn periods(&self, walk: &Walk) -> Result<BTreeSet<Period>, ReadFailure> {
         let width = walk.era.bucket_width;
-        let mut periods = load_periods(&*self.wide, walk.shard, (walk.first, walk.last), width).await?;
+        let mut periods = self.announced(walk).await?;
         periods.extend(walk.marked.iter().map(|bucket| Period::of_seal(*bucket, width)));
+        Ok(periods)
+    }
+
+    async fn announced(&self, walk: &Walk) -> Result<BTreeSet<Period>, ReadFailure> {
+        let (width, key) = (walk.era.bucket_width, (walk.shard, walk.first, walk.last));
+        let revisions = revisions(&*self.wide, &[&PERIODS]);
+        if let Some(kept) = revisions.as_ref().and_then(|now| self.periods.get(&key, now)) {
+            return Ok(kept);
+        }
+        let periods = load_periods(&*self.wide, walk.shard, (walk.first, walk.last), width).await?;
+        if let Some(revisions) = revisions {
+            let bytes = (periods.len() + 8) * size_of::<Period>() * 2;
+            self.periods.keep(&key, revisions, periods.clone(), bytes);
+        }
         Ok(periods)
     }
 

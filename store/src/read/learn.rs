@@ -8,8 +8,9 @@ use tokio::sync::Mutex;
 
 use super::ReadFailure;
 use super::snapshot::BucketState;
+use super::unchanged::{Unchanged, revisions};
 use crate::catalog::CatalogIndex;
-use crate::layout::tables::CATALOG;
+use crate::layout::tables::{CATALOG, WRITERS};
 use crate::layout::{CatalogRow, WriterRow, load_writers};
 use crate::model::{CatalogN, Shard, WriterId};
 use crate::wide::{Scan, Wide};
@@ -18,6 +19,8 @@ use crate::wide::{Scan, Wide};
 const PAGE_ROWS: u32 = 1_000;
 /// Locks that keep queries from reading the same rows of the catalog at once.
 const LOCKS: usize = 16;
+/// Bytes of rows about writers that are kept for the next query.
+const WRITERS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How many rows of each log are needed.
 type Needed = BTreeMap<(Shard, WriterId), CatalogN>;
@@ -28,12 +31,14 @@ pub(super) struct Catalogs<W> {
     wide: Arc<W>,
     index: Arc<CatalogIndex>,
     locks: [Mutex<()>; LOCKS],
+    writers: Unchanged<Shard, Arc<[WriterRow]>>,
     in_flight_max: usize,
 }
 
 impl<W: Wide> Catalogs<W> {
     pub(super) fn new(wide: Arc<W>, in_flight_max: usize) -> Self {
-        Self { wide, index: Arc::default(), locks: Default::default(), in_flight_max }
+        let writers = Unchanged::new(WRITERS_BYTES_MAX);
+        Self { wide, index: Arc::default(), locks: Default::default(), writers, in_flight_max }
     }
 
     pub(super) fn index(&self) -> &Arc<CatalogIndex> {
@@ -57,17 +62,33 @@ impl<W: Wide> Catalogs<W> {
 
     /// Reads what any seal of `shards` counts.
     pub(super) async fn learn_sealed(&self, shards: BTreeSet<Shard>) -> Result<(), ReadFailure> {
-        let load =
-            |shard| async move { Ok::<_, ReadFailure>((shard, load_writers(&*self.wide, shard).await?)) };
+        let load = |shard| async move { Ok::<_, ReadFailure>((shard, self.writers(shard).await?)) };
         let mut writers = stream::iter(shards).map(load).buffer_unordered(self.in_flight_max);
         let mut needed = Needed::new();
         while let Some((shard, rows)) = writers.try_next().await? {
-            for WriterRow { writer, catalog } in rows {
-                need(&mut needed, (shard, writer), catalog);
+            for WriterRow { writer, catalog } in rows.iter() {
+                need(&mut needed, (shard, *writer), *catalog);
             }
         }
         drop(writers);
         self.learn_needed(needed).await
+    }
+
+    async fn writers(&self, shard: Shard) -> Result<Arc<[WriterRow]>, ReadFailure> {
+        let revisions = revisions(&*self.wide, &[&WRITERS]);
+        if let Some(kept) = revisions.as_ref().and_then(|now| self.writers.get(&shard, now)) {
+            return Ok(kept);
+        }
+        let writers: Arc<[WriterRow]> = load_writers(&*self.wide, shard).await?.into();
+        if let Some(revisions) = revisions {
+            self.writers.keep(
+                &shard,
+                revisions,
+                Arc::clone(&writers),
+                writers.len() * size_of::<WriterRow>(),
+            );
+        }
+        Ok(writers)
     }
 
     async fn learn_needed(&self, mut needed: Needed) -> Result<(), ReadFailure> {

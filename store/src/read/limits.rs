@@ -27,6 +27,8 @@ pub struct ReadLimits {
     pub head_bytes_max: usize,
     /// Bytes of last samples that are kept for the next query for the latest ones.
     pub lasts_bytes_max: usize,
+    /// Bytes of blocks and frames that are kept for the next query.
+    pub packs_bytes_max: usize,
     /// Bytes of what is remembered of where silent sources are not.
     pub presence_bytes_max: usize,
     /// How long a query goes by a seal without looking whether it is still in force. Below the time for which the
@@ -54,6 +56,7 @@ impl Default for ReadLimits {
             buckets_in_flight_max: 4,
             head_bytes_max: 256 * MIB,
             lasts_bytes_max: 128 * MIB,
+            packs_bytes_max: 128 * MIB,
             presence_bytes_max: 32 * MIB,
             seals_trusted_for: Duration::from_secs(10),
             eras_age_max: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 //!
 //! The path of a query, top to bottom: [`Reader`] → `scope` (which shards and buckets the selector can mean) →
 //! `snapshot` (`survey` reads marks and seals, `learn` the catalog) → `bucket` (samples: `fetch` and `collect` for
-//! segments, most of them from `head`; `blocks` for what is ground; `overlay`) or `folds` (`plan` cuts a bucket into
+//! segments, most of them from `head`; `blocks` for what is ground; `overlay`; `taken` hands them on as they come) or `folds` (`plan` cuts a bucket into
 //! windows and edges, `windows` whether that pays, `frames` and `rolled` answer from rollups, `composed` puts parts together) or `latest` (`base`,
 //! `lasts`) → `named`. `listing` says what there is.
 
@@ -22,6 +22,7 @@ mod fetch;
 mod folds;
 mod frames;
 mod head;
+mod kept;
 mod lasts;
 mod latest;
 mod learn;
@@ -40,6 +41,8 @@ mod scope;
 mod series;
 mod snapshot;
 mod survey;
+mod taken;
+mod unchanged;
 mod windows;
 
 use std::sync::Arc;
@@ -54,6 +57,7 @@ pub use feed::{Feed, Told};
 pub use limits::ReadLimits;
 pub use options::ReadOptions;
 pub use reader::Reader;
+pub use taken::{Taken, Taker, Takers};
 pub use windows::{Fold, Windowed};
 
 pub use crate::catalog::{Allowed, Condition, Kinds, Label, MetricEntry, MetricSet, SourceEntry, Test};

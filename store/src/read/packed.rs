@@ -1,11 +1,13 @@
 //! Reads rows that hold consecutive sources: for a few sources the rows that may hold them, one by one, for many all
-//! rows there are. The same for blocks and for frames.
+//! rows there are. The same for blocks and for frames. What is kept of earlier queries is not read again.
 
+use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::kept::{PackKey, Stock};
 use super::{Excess, ReadFailure};
 use crate::layout::{BlockRow, FrameRow};
-use crate::model::SourceId;
+use crate::model::{Metric, SourceId};
 use crate::wide::{Bounds, Key, Order, ReadError, Row, Scan, Table, Wide};
 
 /// Rows in a page of a scan over all; backends bound a page in bytes as well.
@@ -18,16 +20,24 @@ const LOOKED_UP_ONE_IN: u64 = 8;
 const LOOKUPS_IN_FLIGHT_MAX: usize = 4;
 
 /// A row that holds consecutive sources.
-pub(super) trait Packed: Sized + Send {
+pub(super) trait Packed: Clone + Send + Sync {
+    /// The metric that it is of, where it is of one.
+    fn metric(&self) -> Option<&Metric>;
     /// The first and the last source in it.
     fn sources(&self) -> (SourceId, SourceId);
     /// Which part of its first source it is.
     fn part(&self) -> u32;
     /// Bytes of its body.
     fn bytes(&self) -> usize;
+    /// The same, holding on to no more memory than it needs.
+    fn dense(&self) -> Self;
 }
 
 impl Packed for BlockRow {
+    fn metric(&self) -> Option<&Metric> {
+        None
+    }
+
     fn sources(&self) -> (SourceId, SourceId) {
         (self.first_source, self.last_source)
     }
@@ -39,9 +49,17 @@ impl Packed for BlockRow {
     fn bytes(&self) -> usize {
         self.body.len()
     }
+
+    fn dense(&self) -> Self {
+        Self { body: Bytes::copy_from_slice(&self.body), ..self.clone() }
+    }
 }
 
 impl Packed for FrameRow {
+    fn metric(&self) -> Option<&Metric> {
+        Some(&self.metric)
+    }
+
     fn sources(&self) -> (SourceId, SourceId) {
         (self.first_source, self.last_source)
     }
@@ -53,12 +71,17 @@ impl Packed for FrameRow {
     fn bytes(&self) -> usize {
         self.body.len()
     }
+
+    fn dense(&self) -> Self {
+        Self { body: Bytes::copy_from_slice(&self.body), ..self.clone() }
+    }
 }
 
 /// Where rows are.
 pub(super) struct Packs<P> {
     pub(super) table: &'static Table,
     pub(super) partition: Key,
+    pub(super) key: PackKey,
     /// The bounds of all of them.
     pub(super) all: Bounds,
     pub(super) parse: P,
@@ -83,7 +106,7 @@ impl<P> Packs<P> {
     /// whose first source is at most the one given.
     pub(super) async fn look_up_all<W: Wide, R: Packed>(
         &self,
-        wide: &W,
+        stock: Stock<'_, W, R>,
         sources: &[SourceId],
         up_to: impl Fn(SourceId) -> Bounds + Sync,
         extent: Extent,
@@ -94,7 +117,7 @@ impl<P> Packs<P> {
         let per_run = sources.len().div_ceil(LOOKUPS_IN_FLIGHT_MAX).max(1);
         let runs: Vec<Vec<SourceId>> = sources.chunks(per_run).map(<[_]>::to_vec).collect();
         let mut found = stream::iter(runs)
-            .map(|run| self.look_up(wide, run, &up_to, extent))
+            .map(|run| self.look_up(stock, run, &up_to, extent))
             .buffered(LOOKUPS_IN_FLIGHT_MAX);
         let mut rows: Vec<R> = Vec::new();
         while let Some(of_run) = found.try_next().await? {
@@ -109,21 +132,26 @@ impl<P> Packs<P> {
         Ok(rows)
     }
 
-    /// All rows, in order.
+    /// All rows, in order. Those that `are_all` tells to be whole are kept.
     pub(super) async fn load_all<W: Wide, R: Packed>(
         &self,
-        wide: &W,
+        stock: Stock<'_, W, R>,
         bytes_max: usize,
+        are_all: impl Fn(&[R]) -> bool + Send,
     ) -> Result<Vec<R>, ReadFailure>
     where
         P: Fn(&Row) -> Result<R, ReadError> + Sync,
     {
+        if let Some(kept) = stock.kept.all(&self.key) {
+            check(kept.iter().map(Packed::bytes).sum(), bytes_max)?;
+            return Ok(kept);
+        }
         let scan = Scan::partition(self.table, self.partition.clone())
             .within(self.all.clone())
             .in_pages_of(PAGE_ROWS);
         let (mut rows, mut bytes, mut from) = (Vec::new(), 0, None);
         loop {
-            let page = wide.scan(&scan, from).await?;
+            let page = stock.wide.scan(&scan, from).await?;
             for row in &page.rows {
                 let row = (self.parse)(row)?;
                 bytes += row.bytes();
@@ -132,15 +160,19 @@ impl<P> Packs<P> {
             check(bytes, bytes_max)?;
             match page.next {
                 Some(next) => from = Some(next),
-                None => return Ok(rows),
+                None => break,
             }
         }
+        if are_all(&rows) {
+            stock.keep(&self.key, &rows, true);
+        }
+        Ok(rows)
     }
 
     /// The rows that may hold ascending sources, one by one: a row that was found tells of all sources in it.
     async fn look_up<W: Wide, R: Packed>(
         &self,
-        wide: &W,
+        stock: Stock<'_, W, R>,
         sources: Vec<SourceId>,
         up_to: &(impl Fn(SourceId) -> Bounds + Sync),
         extent: Extent,
@@ -153,7 +185,13 @@ impl<P> Packs<P> {
             if rows.last().is_some_and(|row| source <= row.sources().1) {
                 continue;
             }
-            let found = self.parts_of(wide, (source, up_to(source))).await?;
+            let found = if let Some(kept) = stock.kept.holding(&self.key, source) {
+                kept
+            } else {
+                let read = self.parts_of(stock.wide, (source, up_to(source))).await?;
+                stock.keep(&self.key, &read, false);
+                read
+            };
             bytes += found.iter().map(Packed::bytes).sum::<usize>();
             check(bytes, extent.bytes_max)?;
             rows.extend(found);

@@ -43,7 +43,7 @@ impl Presence {
     /// The sources for which one has to look into `bucket` to find `series`.
     pub(super) fn narrow(&self, bucket: &BucketState, series: &SeriesSet) -> SourceSet {
         let mut known = self.lock();
-        let known = known.get(bucket.place).filter(|known| known.is_of(bucket));
+        let known = known.get(&bucket.place).filter(|known| known.is_of(bucket));
         let mut sources = SourceSet::default();
         for (metric, of_metric) in series {
             match known.and_then(|known| known.metrics.get(metric)) {
@@ -69,7 +69,7 @@ impl Presence {
         for (source, metric) in found {
             by_metric.entry(metric.clone()).or_default().insert(source);
         }
-        self.lock().update(bucket.place, |known, _| {
+        self.lock().update(&bucket.place, |known, _| {
             if known.through != through || known.generation != bucket.generation() {
                 *known = Known { generation: bucket.generation(), through, metrics: BTreeMap::new() };
             }

@@ -1,5 +1,6 @@
 //! The reader: what the layers above ask. Holds what queries share (eras, catalog, head) and no query's state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -14,16 +15,21 @@ use super::compute::{Work, compute};
 use super::eras::KnownEras;
 use super::explain::Explain;
 use super::head::Head;
+use super::kept::{KeptPacks, Stock};
 use super::named::named;
 use super::overlay::append;
 use super::presence::Presence;
 use super::scope::scopes;
-use super::snapshot::{Snapshot, Snapshots};
+use super::snapshot::{BucketState, Snapshot, Snapshots};
+use super::unchanged::Unchanged;
 use super::{Explained, Feed, ReadFailure, ReadLimits, ReadOptions, Selector, Series, SeriesRun};
 use crate::catalog::CatalogIndex;
-use crate::layout::Eras;
-use crate::model::TimeRange;
+use crate::layout::{BlockRow, Bucket, Eras, FrameRow, Period};
+use crate::model::{Shard, TimeRange};
 use crate::wide::{Order, Wide};
+
+/// Bytes of numbers of periods that are kept for the next query.
+const PERIODS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Answers queries from a store. Shared by all of them; every method may be called at any time from any task, and
 /// dropping its future ends the query. What was acknowledged before a call began is in its answer (I3).
@@ -37,6 +43,9 @@ pub struct Reader<W> {
     pub(super) head: Arc<Head>,
     pub(super) presence: Presence,
     pub(super) lasts: KeptLasts,
+    pub(super) packs: KeptPacks,
+    /// In which periods a shard has seals between two buckets.
+    pub(super) periods: Unchanged<(Shard, Bucket, Bucket), BTreeSet<Period>>,
 }
 
 impl<W: Wide> Reader<W> {
@@ -54,6 +63,8 @@ impl<W: Wide> Reader<W> {
             head: Arc::new(Head::new(limits.head_bytes_max)),
             presence: Presence::new(limits.presence_bytes_max),
             lasts: KeptLasts::new(limits.lasts_bytes_max),
+            packs: KeptPacks::new(limits.packs_bytes_max),
+            periods: Unchanged::new(PERIODS_BYTES_MAX),
             wide,
             limits,
         }
@@ -74,7 +85,7 @@ impl<W: Wide> Reader<W> {
     }
 
     /// The samples of what a snapshot holds.
-    pub(super) async fn runs_by(
+    async fn runs_by(
         &self,
         snapshot: Snapshot,
         chosen: Arc<Chosen>,
@@ -164,6 +175,18 @@ impl<W: Wide> Reader<W> {
 
     pub(super) fn catalog(&self) -> &Arc<CatalogIndex> {
         self.snapshots.catalog()
+    }
+
+    /// Where blocks of a bucket come from.
+    pub(super) fn block_stock(&self, bucket: &BucketState) -> Stock<'_, W, BlockRow> {
+        let trusted_until = bucket.taken_at + self.limits.seals_trusted_for;
+        Stock { wide: &*self.wide, kept: &self.packs.blocks, trusted_until }
+    }
+
+    /// Where frames of a bucket come from.
+    pub(super) fn frame_stock(&self, bucket: &BucketState) -> Stock<'_, W, FrameRow> {
+        let trusted_until = bucket.taken_at + self.limits.seals_trusted_for;
+        Stock { wide: &*self.wide, kept: &self.packs.frames, trusted_until }
     }
 
     pub(super) async fn snapshot(

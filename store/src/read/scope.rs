@@ -7,7 +7,7 @@ use crate::layout::{Bucket, Era, Eras};
 use crate::model::{Shard, Source, Tags, TimeRange, Timestamp};
 
 /// A shard of an era, with the buckets from `first` to `last`, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Scope {
     pub(super) era: Era,
     pub(super) shard: Shard,

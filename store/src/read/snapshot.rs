@@ -11,12 +11,18 @@ use tokio::time::Instant;
 use super::learn::Catalogs;
 use super::scope::Scope;
 use super::survey::Surveyor;
+use super::unchanged::{Unchanged, revisions};
 use super::{ReadFailure, ReadLimits, Selector};
 use crate::catalog::{CatalogIndex, Selection};
-use crate::layout::tables::SEALS;
+use crate::layout::tables::{MARKS, PERIODS, SEALS};
 use crate::layout::{Covered, Era, MarkRow, MarkState, Period, Place, SealRow};
 use crate::model::{Generation, Seq, Shard, WriterId};
 use crate::wide::Wide;
+
+/// Bytes of marks and seals that are kept for the next query.
+const SURVEYS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What keeping a survey takes beside its buckets.
+const SURVEY_BYTES: usize = 256;
 
 /// A (shard, bucket) with a mark or a seal.
 #[derive(Debug, Clone)]
@@ -44,6 +50,18 @@ impl BucketState {
         self.seal.as_ref().map(|seal| seal.generation)
     }
 
+    /// How many marks and seals.
+    fn rows(&self) -> usize {
+        self.marks.len() + usize::from(self.seal.is_some())
+    }
+
+    /// About how many bytes it takes.
+    fn size_bytes(&self) -> usize {
+        let covered = self.seal.as_ref().map_or(0, |seal| seal.covered.len());
+        let of_seal = size_of::<SealRow>() + covered * 2 * size_of::<(WriterId, Covered)>();
+        size_of::<Self>() + self.marks.len() * size_of::<MarkRow>() + of_seal
+    }
+
     /// What the seal covers of `writer`.
     pub(super) fn covered(&self, writer: WriterId) -> Covered {
         self.seal.as_ref().and_then(|seal| seal.covered.get(&writer)).copied().unwrap_or_default()
@@ -51,7 +69,7 @@ impl BucketState {
 }
 
 /// Which seals are read along with the marks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Sealed {
     /// All in scope.
     All,
@@ -73,12 +91,13 @@ pub(super) struct Snapshots<W> {
     wide: Arc<W>,
     limits: ReadLimits,
     catalogs: Catalogs<W>,
+    surveys: Unchanged<(Scope, Sealed), Arc<[BucketState]>>,
 }
 
 impl<W: Wide> Snapshots<W> {
     pub(super) fn new(wide: Arc<W>, limits: ReadLimits) -> Self {
         let catalogs = Catalogs::new(Arc::clone(&wide), limits.reads_in_flight_max);
-        Self { wide, limits, catalogs }
+        Self { wide, limits, catalogs, surveys: Unchanged::new(SURVEYS_BYTES_MAX) }
     }
 
     pub(super) fn catalog(&self) -> &Arc<CatalogIndex> {
@@ -130,11 +149,28 @@ impl<W: Wide> Snapshots<W> {
         sealed: Sealed,
     ) -> Result<Vec<BucketState>, ReadFailure> {
         let surveyor = Surveyor::new(&*self.wide, &self.limits);
-        let mut found = stream::iter(scopes)
-            .map(|scope| surveyor.survey(scope, sealed))
-            .buffer_unordered(self.limits.reads_in_flight_max);
+        let taken_at = Instant::now();
+        // In the order in which they are read: marks first.
+        let revisions = revisions(&*self.wide, &[&MARKS, &PERIODS, &SEALS]);
         let mut buckets = Vec::new();
-        while let Some(of_scope) = found.try_next().await? {
+        let mut unknown = Vec::new();
+        for scope in scopes {
+            let kept = revisions.as_ref().and_then(|now| self.surveys.get(&(scope, sealed), now));
+            match kept {
+                Some(kept) => {
+                    surveyor.count(kept.iter().map(BucketState::rows).sum())?;
+                    buckets.extend(kept.iter().map(|bucket| BucketState { taken_at, ..bucket.clone() }));
+                }
+                None => unknown.push(scope),
+            }
+        }
+        let survey = async |scope| Ok::<_, ReadFailure>((scope, surveyor.survey(scope, sealed).await?));
+        let mut found = stream::iter(unknown).map(survey).buffer_unordered(self.limits.reads_in_flight_max);
+        while let Some((scope, of_scope)) = found.try_next().await? {
+            if let Some(revisions) = &revisions {
+                let bytes = of_scope.iter().map(BucketState::size_bytes).sum::<usize>() + SURVEY_BYTES;
+                self.surveys.keep(&(scope, sealed), revisions.clone(), of_scope.clone().into(), bytes);
+            }
             buckets.extend(of_scope);
         }
         drop(found);

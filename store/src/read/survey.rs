@@ -110,6 +110,15 @@ impl<'a, W: Wide> Surveyor<'a, W> {
         Ok(announced.into_iter().map(part).collect())
     }
 
+    /// Counts rows that are looked at, of a kept survey too.
+    pub(super) fn count(&self, rows: usize) -> Result<(), ReadFailure> {
+        let limit = self.rows_max;
+        if self.rows.fetch_add(rows, Ordering::Relaxed) + rows > limit {
+            return Err(ReadFailure::TooLarge { what: Excess::Marks, limit });
+        }
+        Ok(())
+    }
+
     async fn each(
         &self,
         scan: Scan,
@@ -119,10 +128,7 @@ impl<'a, W: Wide> Surveyor<'a, W> {
         let mut from = None;
         loop {
             let page = self.wide.scan(&scan, from).await?;
-            let limit = self.rows_max;
-            if self.rows.fetch_add(page.rows.len(), Ordering::Relaxed) + page.rows.len() > limit {
-                return Err(ReadFailure::TooLarge { what: Excess::Marks, limit });
-            }
+            self.count(page.rows.len())?;
             page.rows.iter().try_for_each(&mut take)?;
             match page.next {
                 Some(next) => from = Some(next),

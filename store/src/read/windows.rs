@@ -9,7 +9,8 @@ use super::options::Shelf;
 use super::plan::{CellCuts, Level, plan, wanted};
 use super::reader::Reader;
 use super::snapshot::{BucketState, Snapshot};
-use super::{Explained, ReadFailure, Selector, SeriesFolds, SeriesRun};
+use super::taken::{Taken, Takers};
+use super::{Explained, ReadFailure, Selector, SeriesFolds};
 use crate::layout::Resolution;
 use crate::model::{TimeRange, Timestamp};
 use crate::rollup::Fields;
@@ -29,27 +30,28 @@ pub enum Fold {
 
 /// What windows can be made of.
 #[derive(Debug, Clone)]
-pub enum Windowed {
+pub enum Windowed<T> {
     /// Folds of the cells between the cuts, as [`Reader::folds`] gives them, and one more cell that holds the sample
     /// exactly at the last cut, where there is one: its boundary.
     Folds(Vec<SeriesFolds>),
-    /// All samples after the first cut, up to and with the last.
-    Runs(Vec<SeriesRun>),
+    /// Series whose takers were handed all samples after the first cut, up to and with the last.
+    Taken(Vec<Taken<T>>),
 }
 
 impl<W: Wide> Reader<W> {
     /// What is after the first of ascending `cuts`, up to and with the last: as folds by cell where most of it lies in
-    /// rollups, or where its samples have expired; else as samples.
+    /// rollups, or where its samples have expired; else the samples are handed to `takers`.
     ///
     /// Panics where cuts do not ascend strictly.
-    pub async fn windows(
+    pub async fn windows<S: Takers>(
         &self,
         selector: &Selector,
         cuts: &[Timestamp],
         (fields, fold): (Fields, Fold),
-    ) -> Result<Explained<Windowed>, ReadFailure> {
+        takers: Arc<S>,
+    ) -> Result<Explained<Windowed<S::Taker>>, ReadFailure> {
         assert!(cuts.is_sorted_by(|a, b| a < b), "cuts do not ascend");
-        let nothing = Explained { answer: Windowed::Runs(Vec::new()), explain: super::Explain::default() };
+        let nothing = Explained { answer: Windowed::Taken(Vec::new()), explain: super::Explain::default() };
         let Some(cells) = closed(cuts) else { return Ok(nothing) };
         let Some(range) = cells.range() else { return Ok(nothing) };
         let snapshot = self.snapshot(selector, range).await?;
@@ -62,8 +64,8 @@ impl<W: Wide> Reader<W> {
         let after_first = Timestamp::from_nanos(range.start().nanos().saturating_add(1));
         let range = after_first.and_then(|start| TimeRange::new(start, range.end()));
         let Ok(range) = range else { return Ok(nothing) };
-        let Explained { answer, explain } = self.runs_by(snapshot, chosen, range).await?;
-        Ok(Explained { answer: Windowed::Runs(answer), explain })
+        let Explained { answer, explain } = self.taken_by(snapshot, chosen, (range, takers)).await?;
+        Ok(Explained { answer: Windowed::Taken(answer), explain })
     }
 
     /// Whether rollups answer at least half of what is asked for, or samples cannot.

@@ -335,6 +335,10 @@ impl<W: Wide> Wide for Faulty<W> {
             |inner: Arc<W>| async move { inner.compare_and_set(table, &partition, &expected, &row).await };
         self.write(table, write, || Exchange::Applied).await
     }
+
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        self.inner.revision(table)
+    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ pub trait Layer: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Exchange, WriteError>> + Send {
         self.inner().compare_and_set(table, partition, expected, row)
     }
+
+    /// As [`Wide::revision`].
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        self.inner().revision(table)
+    }
 }
 
 impl<W: Wide> Layer for Arc<W> {
@@ -125,5 +130,9 @@ impl<L: Layer> Wide for L {
         row: &Row,
     ) -> impl Future<Output = Result<Exchange, WriteError>> + Send {
         Layer::compare_and_set(self, table, partition, expected, row)
+    }
+
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        Layer::revision(self, table)
     }
 }

@@ -17,7 +17,14 @@ use crate::model::Timestamp;
 
 /// A store in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<Mutex<Tables>>);
+pub struct Memory(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    tables: Tables,
+    /// How often each table was changed.
+    revisions: BTreeMap<&'static str, u64>,
+}
 
 type Tables = BTreeMap<&'static str, BTreeMap<Key, Partition>>;
 
@@ -37,9 +44,9 @@ impl Memory {
 
     /// Removes the rows of these tables that have expired at `now`; how many those were.
     pub fn expire(&self, tables: &[&'static Table], expiry: &Expiry, now: Timestamp) -> usize {
-        let (mut all, mut removed) = (self.tables(), 0);
+        let (mut state, mut removed) = (self.state(), 0);
         for table in tables {
-            for (partition, rows) in all.get_mut(table.name).into_iter().flatten() {
+            for (partition, rows) in state.changed(table).get_mut(table.name).into_iter().flatten() {
                 let before = rows.len();
                 rows.retain(|clustering, stored| {
                     let row = row(clustering, stored);
@@ -51,8 +58,16 @@ impl Memory {
         removed
     }
 
-    fn tables(&self) -> MutexGuard<'_, Tables> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The tables, of which this one is about to be changed.
+    fn changed(&mut self, table: &Table) -> &mut Tables {
+        *self.revisions.entry(table.name).or_default() += 1;
+        &mut self.tables
     }
 }
 
@@ -69,8 +84,9 @@ impl Wide for Memory {
         for row in rows {
             table.assert_row(row);
         }
-        let mut tables = self.tables();
-        let stored = tables.entry(table.name).or_default().entry(partition.clone()).or_default();
+        let mut state = self.state();
+        let stored =
+            state.changed(table).entry(table.name).or_default().entry(partition.clone()).or_default();
         for row in rows {
             put_row(table, stored, row, at);
         }
@@ -85,16 +101,16 @@ impl Wide for Memory {
     ) -> Result<Option<Row>, ReadError> {
         table.assert_partition(partition);
         table.assert_clustering(clustering);
-        let tables = self.tables();
-        let stored = partition_of(&tables, table, partition).and_then(|rows| rows.get(clustering));
+        let state = self.state();
+        let stored = partition_of(&state.tables, table, partition).and_then(|rows| rows.get(clustering));
         Ok(stored.map(|stored| row(clustering, stored)))
     }
 
     async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
         scan.assert_valid();
         let bounds = scan.remaining(from);
-        let tables = self.tables();
-        let Some(rows) = partition_of(&tables, scan.table, &scan.partition) else {
+        let state = self.state();
+        let Some(rows) = partition_of(&state.tables, scan.table, &scan.partition) else {
             return Ok(PageFill::new(scan).last());
         };
         let within = within(rows, &bounds);
@@ -117,7 +133,8 @@ impl Wide for Memory {
             Deletion::Row(key) => table.assert_clustering(key),
             Deletion::Range(bounds) => table.assert_bounds(bounds),
         }
-        let mut tables = self.tables();
+        let mut state = self.state();
+        let tables = state.changed(table);
         let Some(rows) = tables.get_mut(table.name).and_then(|partitions| partitions.get_mut(partition))
         else {
             return Ok(());
@@ -142,8 +159,8 @@ impl Wide for Memory {
         table.assert_exchanged();
         table.assert_partition(partition);
         table.assert_row(replacement);
-        let mut tables = self.tables();
-        let rows = tables.entry(table.name).or_default().entry(partition.clone()).or_default();
+        let mut state = self.state();
+        let rows = state.changed(table).entry(table.name).or_default().entry(partition.clone()).or_default();
         let current = rows.get(&replacement.clustering).map(|stored| row(&replacement.clustering, stored));
         if !expected.is_met_by(table, current.as_ref()) {
             return Ok(Exchange::Refused(current));
@@ -151,6 +168,10 @@ impl Wide for Memory {
         let stored = Stored { at: WriteTime::from_micros(0), cells: replacement.cells.clone() };
         rows.insert(replacement.clustering.clone(), stored);
         Ok(Exchange::Applied)
+    }
+
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        Some(self.state().revisions.get(table.name).copied().unwrap_or(0))
     }
 }
 

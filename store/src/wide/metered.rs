@@ -127,6 +127,10 @@ impl<W: Wide> Wide for Metered<W> {
         self.write(table, "compare_and_set", &result);
         result
     }
+
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        self.inner.revision(table)
+    }
 }
 
 #[cfg(test)]

@@ -145,4 +145,12 @@ pub trait Wide: Send + Sync + 'static {
         expected: &Expected,
         row: &Row,
     ) -> impl Future<Output = Result<Exchange, WriteError>> + Send;
+
+    /// A number that stands for what is in a table, where this store knows of every change to it: as long as it is the
+    /// same as before a read began, that read found every change that is acknowledged by now. `None` where others may
+    /// change the table unseen.
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        let _ = table;
+        None
+    }
 }

@@ -217,6 +217,10 @@ impl<W: Wide> Wide for Retrying<W> {
         let attempt = || self.inner.compare_and_set(table, partition, expected, row);
         self.repeat("compare_and_set", attempt, certain, late_write).await.result
     }
+
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        self.inner.revision(table)
+    }
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ fn reader<W: Wide>(wide: Arc<W>, random: &mut Random, trusted: Duration) -> Read
     let limits = ReadLimits {
         head_bytes_max: random.pick(&[0, 2_000, 1 << 20]),
         lasts_bytes_max: random.pick(&[0, 4_000, 1 << 20]),
+        packs_bytes_max: random.pick(&[0, 4_000, 1 << 20]),
         presence_bytes_max: random.pick(&[0, 1 << 20]),
         seals_trusted_for: trusted,
         ..ReadLimits::default()

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use tidemill_store::wide::{Datum, Exchange, Expected, Key, Row, Scan, Wide};
+use tidemill_store::wide::{Datum, Deletion, Exchange, Expected, Key, Row, Scan, Wide};
 
-use crate::fixture::{Fixture, pages, seal};
-use crate::tables::{LEASES, SEALS};
+use crate::fixture::{Fixture, at, body, ints, pages, seal};
+use crate::tables::{BODIES, LEASES, SEALS};
 
 fn version(version: i64) -> Expected {
     Expected::Cell("version", Datum::Int(version))
@@ -54,6 +54,26 @@ pub(super) async fn a_refusal_shows_what_is_there<W: Wide>(fixture: &Fixture<W>)
     store.compare_and_set(&SEALS, &partition, &Expected::Absent, &seal(0, 5, "there")).await?;
     let there = store.compare_and_set(&SEALS, &partition, &version(1), &seal(0, 2, "x")).await?;
     assert_eq!(there, Exchange::Refused(Some(seal(0, 5, "there"))));
+    Ok(())
+}
+
+/// A store that knows of every change says so before it acknowledges one, whoever made it.
+pub(super) async fn what_is_acknowledged_is_a_new_revision<W: Wide>(fixture: &Fixture<W>) -> Result<()> {
+    let (store, other) = (fixture.store(), fixture.other());
+    let (bodies, seals) = (fixture.bodies(0), fixture.seals(0));
+    let revisions = || [&BODIES, &SEALS].map(|table| store.revision(table));
+    let Some(first) = revisions()[0] else {
+        ensure!(revisions() == [None; 2], "some tables are known and others not");
+        return Ok(());
+    };
+    other.put(&BODIES, &bodies, &[body(1, 1, "x")], at(1)).await?;
+    let second = revisions()[0];
+    ensure!(second != Some(first), "a row was put");
+    store.delete(&BODIES, &bodies, &Deletion::Row(ints(&[1, 1])), at(1)).await?;
+    ensure!(revisions()[0] != second, "a row was deleted");
+    let before = revisions()[1];
+    store.compare_and_set(&SEALS, &seals, &Expected::Absent, &seal(0, 1, "a")).await?;
+    ensure!(revisions()[1] != before, "a row was exchanged");
     Ok(())
 }
 

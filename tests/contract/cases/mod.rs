@@ -95,6 +95,7 @@ cases! {
         an_absent_row_can_be_made_once,
         a_row_changes_only_from_what_was_expected,
         a_refusal_shows_what_is_there,
+        what_is_acknowledged_is_a_new_revision,
         rows_without_a_clustering_key_work,
         one_of_many_exchanges_wins,
         exchanges_never_lose_an_increment;

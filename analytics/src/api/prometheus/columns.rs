@@ -52,7 +52,7 @@ impl<'a> Columns<'a> {
             if self.samples > self.demand.samples_max {
                 return Err(too_many_samples(self.demand.samples_max));
             }
-            self.add(part);
+            self.add(&part);
             if self.series.len() > self.series_max {
                 return Err(too_many_series(self.series_max));
             }
@@ -60,13 +60,13 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
-    fn add(&mut self, part: SeriesRun) {
+    fn add(&mut self, part: &SeriesRun) {
         let (place, labels) = self.places.of((&part.source, &part.metric), self.demand, self.series.len());
         if let Some(labels) = labels {
-            let (times, values) = numbers(part.run);
+            let (times, values) = numbers(&part.run);
             self.series.push(PromSeries { labels, times, values });
         } else if let Some(series) = place.and_then(|place| self.series.get_mut(place)) {
-            let (times, values) = numbers(part.run);
+            let (times, values) = numbers(&part.run);
             series.times.extend(times);
             series.values.extend(values);
         }
@@ -84,18 +84,16 @@ pub(super) fn too_many_series(limit: usize) -> SourceError {
 }
 
 /// The samples that are numbers.
-fn numbers(run: Run) -> (Vec<i64>, Vec<f64>) {
+pub(super) fn numbers(run: &Run) -> (Vec<i64>, Vec<f64>) {
     let Run { times, values } = run;
     let nanos = || times.iter().map(|time| time.nanos()).collect();
     match values {
-        Values::F64(values) => (nanos(), values),
-        Values::I64(values) => (nanos(), values.into_iter().map(whole).collect()),
-        Values::Bool(values) => {
-            (nanos(), values.into_iter().map(|value| f64::from(u8::from(value))).collect())
-        }
+        Values::F64(values) => (nanos(), values.clone()),
+        Values::I64(values) => (nanos(), values.iter().copied().map(whole).collect()),
+        Values::Bool(values) => (nanos(), values.iter().map(|value| f64::from(u8::from(*value))).collect()),
         Values::Text(_) => (Vec::new(), Vec::new()),
         Values::Mixed(values) => {
-            let samples = times.iter().zip(&values);
+            let samples = times.iter().zip(values);
             samples.filter_map(|(time, value)| Some((time.nanos(), number(value)?))).unzip()
         }
     }

@@ -54,7 +54,7 @@ impl Form {
             .transpose()
     }
 
-    /// From `start` up to and with `end`, both of which may be missing.
+    /// From `start` up to and with `end`, both of which may be missing, or the other way round.
     pub(super) fn range(&self) -> Result<TimeRange, Failure> {
         let (start, end) = (self.time("start")?, self.time("end")?);
         if start.is_none() && end.is_none() {
@@ -66,8 +66,9 @@ impl Form {
         };
         let start = start.map_or(Ok(Timestamp::MIN), bound)?;
         let end = end.map_or(Ok(Timestamp::MAX), |end| bound(end.saturating_add(1)))?;
-        TimeRange::new(start, end)
-            .map_err(|_| Failure::parameter("end", "end timestamp must not be before start time"))
+        // Prometheus looks the names up between the two in any case.
+        let range = TimeRange::new(start.min(end), start.max(end));
+        range.map_err(|error| Failure::parameter("end", error))
     }
 
     /// A span in nanoseconds.

@@ -10,6 +10,7 @@ mod failure;
 mod folded;
 mod form;
 mod labels;
+mod moved;
 mod names;
 mod narrow;
 mod query;
@@ -52,23 +53,27 @@ fn under_prefix<Q: Query>() -> Router<ApiState<Q>> {
     Router::new()
         .route("/query", on(both, instant::<Q>))
         .route("/query_range", on(both, range::<Q>))
-        .route("/query_exemplars", on(both, async || empty_list()))
+        .route("/query_exemplars", on(both, async |request| told(request, status::exemplars).await))
         .route("/labels", on(both, labels::<Q>))
         .route("/label/{name}/values", get(label_values::<Q>))
         .route("/series", on(both, series::<Q>))
         .route("/metadata", get(metadata::<Q>))
-        .route("/rules", get(async || json_response(status::plain(&json!({ "groups": [] })))))
-        .route("/alerts", get(async || json_response(status::plain(&json!({ "alerts": [] })))))
-        .route("/format_query", on(both, format_query))
+        .route("/rules", get(async |request| told(request, status::rules).await))
+        .route("/alerts", get(async || fixed(&json!({ "alerts": [] }))))
+        .route("/targets", get(async || fixed(&json!({ "activeTargets": [], "droppedTargets": [] }))))
+        .route("/targets/metadata", get(async || fixed(&json!([]))))
+        .route("/format_query", on(both, async |request| told(request, status::format_query).await))
+        .route("/parse_query", on(both, async |request| told(request, status::parse_query).await))
         .route("/status/buildinfo", get(async || json_response(status::build())))
-        .route("/status/config", get(async || json_response(status::plain(&json!({ "yaml": "" })))))
+        .route("/status/config", get(async || fixed(&json!({ "yaml": "" }))))
         .route("/status/flags", get(flags::<Q>))
         .route("/status/runtimeinfo", get(runtime::<Q>))
         .route("/status/tsdb", get(tsdb::<Q>))
 }
 
-fn empty_list() -> Response {
-    json_response(status::plain(&json!([])))
+/// What never changes.
+fn fixed(data: &serde_json::Value) -> Response {
+    json_response(status::plain(data))
 }
 
 /// An answer, or the error as Prometheus answers it.
@@ -152,9 +157,10 @@ async fn with_form<Q: Query>(
     run(state, &form, |_| work(&form)).await
 }
 
-async fn format_query(request: Request) -> Reply {
-    let laid_out = async { status::format_query(&Form::of(request).await?) };
-    Reply(laid_out.await.map(json_response))
+/// Answers from the form alone.
+async fn told(request: Request, answer: impl FnOnce(&Form) -> Result<Bytes, Failure>) -> Reply {
+    let answered = async { answer(&Form::of(request).await?) };
+    Reply(answered.await.map(json_response))
 }
 
 async fn flags<Q: Query>(State(state): State<ApiState<Q>>) -> Response {

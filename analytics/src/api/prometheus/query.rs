@@ -25,7 +25,8 @@ pub(super) struct Question {
 }
 
 /// Stops an evaluation when its client leaves or its time is over: when this is dropped.
-struct StopOnDrop(Arc<Stop>);
+#[derive(Debug, Default)]
+pub(super) struct StopOnDrop(pub(super) Arc<Stop>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -59,7 +60,8 @@ impl Question {
         }
         let points_max = state.0.limits.promql.points_max;
         let steps = Steps { step, ..Steps::between(start, end, step) };
-        if steps.count > points_max {
+        // As Prometheus counts: by the spaces between the points.
+        if steps.count.saturating_sub(1) > points_max {
             return Err(Failure::bad_data(format!(
                 "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
                 thousands(points_max)
@@ -107,7 +109,7 @@ impl Question {
         let read = started.elapsed();
         let samples = gathered.samples();
         let bytes_max = state.0.limits.response_bytes_max;
-        let stop = StopOnDrop(Arc::new(Stop::default()));
+        let stop = StopOnDrop::default();
         let told = Arc::clone(&stop.0);
         let size = samples.saturating_add(self.settings.steps.count);
         let timings = Timings { queued, read, started, used };
@@ -141,7 +143,7 @@ struct Timings {
 }
 
 impl Timings {
-    fn stats(&self, samples: usize) -> Json {
+    fn stats(&self, in_memory: usize) -> Json {
         let total = self.started.elapsed();
         let queued = self.queued.as_secs_f64();
         json!({
@@ -153,7 +155,10 @@ impl Timings {
                 "execQueueTime": queued,
                 "execTotalTime": queued + total.as_secs_f64(),
             },
-            "samples": { "totalQueryableSamples": samples, "peakSamples": samples },
+            "samples": {
+                "totalQueryableSamples": self.used.iter().map(Used::samples).sum::<u64>(),
+                "peakSamples": in_memory,
+            },
             "selectors": self.used.iter().map(Used::to_json).collect::<Vec<_>>(),
         })
     }

@@ -101,3 +101,23 @@ pub(super) fn format_query(form: &Form) -> Result<Bytes, Failure> {
     let laid_out = promql::format(form.get("query").unwrap_or_default())?;
     Ok(plain(&Json::from(laid_out)))
 }
+
+/// `parse_query`: the query's tree.
+pub(super) fn parse_query(form: &Form) -> Result<Bytes, Failure> {
+    Ok(plain(&promql::tree(form.get("query").unwrap_or_default())?))
+}
+
+/// `query_exemplars`: none, of a query that is one.
+pub(super) fn exemplars(form: &Form) -> Result<Bytes, Failure> {
+    promql::Query::parse(form.get("query").unwrap_or_default())?;
+    form.range()?;
+    Ok(plain(&json!([])))
+}
+
+/// `rules`: none.
+pub(super) fn rules(form: &Form) -> Result<Bytes, Failure> {
+    match form.get("type").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("alert" | "record") => Ok(plain(&json!({ "groups": [] }))),
+        Some(other) => Err(Failure::parameter("type", format!("not supported value {other:?}"))),
+    }
+}

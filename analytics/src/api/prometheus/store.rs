@@ -4,9 +4,13 @@
 //! bucket, which the store keeps, where one moment behind them is asked for; from rollups where a function's windows lie on them; else
 //! from the samples. What comes is checked against all matchers in any case.
 
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use tidemill_store::model::{Device, Metric, SourceId, TimeRange, Timestamp};
-use tidemill_store::read::{Explain, Explained, Fold, Latest, Selector, SeriesFolds, SeriesRun, Windowed};
+use tidemill_store::read::{
+    Explain, Explained, Fold, Latest, Selector, SeriesFolds, SeriesRun, Taken, Windowed,
+};
 use tidemill_store::wide::Order;
 
 use super::super::compute::compute;
@@ -15,7 +19,9 @@ use super::super::{ApiState, Query};
 use super::columns::{Columns, Places, number, too_many_samples, too_many_series};
 use super::folded::{Layout, Made, NeedsSamples};
 use super::labels::{Known, fitting};
+use super::moved::{Making, OfSeries, made};
 use super::narrow::narrowed;
+use super::query::StopOnDrop;
 use super::used::{From as Source, Ledger, Used, shown};
 use crate::promql::{
     ABSENT, Demand, Matcher, Selected, SeriesSource, SourceError, Steps, Wanted, WindowSeries,
@@ -32,11 +38,13 @@ const DEVICES_MAX: usize = 1_000;
 pub(super) struct StoreSource<'a, Q> {
     state: &'a ApiState<Q>,
     ledger: Ledger,
+    /// Ends what computes for a query that nobody waits for any more.
+    stop: StopOnDrop,
 }
 
 impl<'a, Q: Query> StoreSource<'a, Q> {
     pub(super) fn new(state: &'a ApiState<Q>) -> Self {
-        Self { state, ledger: Ledger::default() }
+        Self { state, ledger: Ledger::default(), stop: StopOnDrop::default() }
     }
 
     /// What the selectors took, in their order.
@@ -134,6 +142,35 @@ impl<'a, Q: Query> StoreSource<'a, Q> {
         self.ledger.enter(demand, Used { selector, from, explain, samples_read, samples_folded, series });
     }
 
+    fn making(&self, demand: &Demand) -> Option<Making> {
+        Making::of(demand, self.state.0.limits.series_max, &self.stop.0)
+    }
+
+    /// The values of windows, made as samples come; where that cannot be, the samples.
+    async fn moved(&self, selector: &Selector, demand: &Demand) -> Result<Selected, SourceError> {
+        let Some(making) = self.making(demand) else { return self.samples(selector, demand).await };
+        let Some(range) = range_of(demand) else { return Ok(Selected::Samples(Vec::new())) };
+        match self.state.0.reader.taken(selector, range, Arc::new(making)).await {
+            Ok(Explained { answer, explain }) => self.of_taken(demand, answer, explain).await,
+            Err(QueryError::TooLarge { halves_may_do: true, .. }) => self.samples(selector, demand).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn of_taken(
+        &self,
+        demand: &Demand,
+        taken: Vec<Taken<OfSeries>>,
+        explain: Explain,
+    ) -> Result<Selected, SourceError> {
+        let windows = taken.len().saturating_mul(demand.hint.ends.count);
+        let made = compute(windows, move || made(taken)).await;
+        let (series, samples) =
+            made.map_err(|problem| SourceError::Unavailable(problem.detail().to_owned()))?;
+        self.enter(demand, Source::Samples, explain, (samples, 0, series.len()));
+        Ok(Selected::Windows(series))
+    }
+
     /// The values of windows, from rollups where that is cheaper; from the samples where it is not, or where only
     /// they can tell.
     async fn windows(
@@ -146,14 +183,16 @@ impl<'a, Q: Query> StoreSource<'a, Q> {
         let mut folded = Folded::new(demand, self.state.0.limits.series_max);
         let mut parts = vec![(0, ends)];
         let mut fold = Fold::WhereCheaper;
+        let Some(making) = self.making(demand) else { return self.samples(selector, demand).await };
+        let making = Arc::new(making);
         while let Some((from, part)) = parts.pop() {
             let Some(layout) = Layout::of(made, part, demand.hint.window) else {
-                return self.samples(selector, demand).await;
+                return self.moved(selector, demand).await;
             };
-            let asked = self.state.0.reader.windows(selector, &layout.cuts, (made.fields(), fold)).await;
-            match asked {
-                Ok(Explained { answer: Windowed::Runs(runs), explain }) if part == ends => {
-                    return self.of_runs(demand, runs, explain).await;
+            let (wanted, takers) = ((made.fields(), fold), Arc::clone(&making));
+            match self.state.0.reader.windows(selector, &layout.cuts, wanted, takers).await {
+                Ok(Explained { answer: Windowed::Taken(taken), explain }) if part == ends => {
+                    return self.of_taken(demand, taken, explain).await;
                 }
                 Ok(Explained { answer: Windowed::Folds(series), explain }) => {
                     fold = Fold::Always;
@@ -163,16 +202,16 @@ impl<'a, Q: Query> StoreSource<'a, Q> {
                     let made = made
                         .await
                         .map_err(|problem| SourceError::Unavailable(problem.detail().to_owned()))?;
-                    let Ok(made) = made else { return self.samples(selector, demand).await };
+                    let Ok(made) = made else { return self.moved(selector, demand).await };
                     folded.extend(from, made)?;
                 }
                 Err(QueryError::TooLarge { halves_may_do: true, .. }) if part.count > 1 => {
                     let (early, late) = halves(part);
                     parts.extend([(from + early.count, late), (from, early)]);
                 }
-                Ok(Explained { answer: Windowed::Runs(_), .. })
+                Ok(Explained { answer: Windowed::Taken(_), .. })
                 | Err(QueryError::TooLarge { halves_may_do: true, .. }) => {
-                    return self.samples(selector, demand).await;
+                    return self.moved(selector, demand).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -204,14 +243,14 @@ impl<'a, Q: Query> StoreSource<'a, Q> {
         devices.sort_unstable();
         devices.dedup();
         if devices.len() > DEVICES_MAX {
-            return self.samples(selector, demand).await;
+            return self.moved(selector, demand).await;
         }
         let wanted: HashSet<(SourceId, Metric)> =
             later.iter().map(|latest| (latest.source.id(), latest.metric.clone())).collect();
         let before = Selector { devices, ..selector.clone() };
         let Explained { answer, explain: more } = match reader.runs(&before, range).await {
             Err(QueryError::TooLarge { halves_may_do: true, .. }) => {
-                return self.samples(selector, demand).await;
+                return self.moved(selector, demand).await;
             }
             read => read?,
         };
@@ -237,7 +276,7 @@ impl<Q: Query> SeriesSource for StoreSource<'_, Q> {
         }
         match Made::of(demand) {
             Some(made) => self.windows(&selector, demand, made).await,
-            None => self.samples(&selector, demand).await,
+            None => self.moved(&selector, demand).await,
         }
     }
 }

@@ -4,6 +4,10 @@ use tidemill_store::model::Timestamp;
 
 use crate::moment;
 
+/// The first and the last time of Prometheus, as its clients write them.
+const EARLIEST: &str = "-292273086-05-16T16:47:06Z";
+const LATEST: &str = "292277025-08-18T07:12:54.999999999Z";
+
 /// Unix seconds, also with a fraction or exponent, or RFC 3339; in nanoseconds. To the nanosecond where the text
 /// has a plain fraction.
 pub(super) fn moment(text: &str) -> Result<i64, String> {
@@ -13,9 +17,15 @@ pub(super) fn moment(text: &str) -> Result<i64, String> {
     if !relative && let Ok(time) = moment::parse(text, Timestamp::EPOCH) {
         return Ok(time.nanos());
     }
+    match text {
+        EARLIEST => return Ok(Timestamp::MIN.nanos()),
+        LATEST => return Ok(Timestamp::MAX.nanos()),
+        _ => {}
+    }
     let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    // To the millisecond, as Prometheus: a double holds no more of today's times.
-    nanos((seconds * 1e3).round() * 1e6).ok_or_else(wrong)
+    // To the millisecond, as Prometheus: a double holds no more of today's times. Where nothing can be, nothing is.
+    let ends = |nanos: f64| nanos.clamp(-9e18, 9e18);
+    nanos(ends((seconds * 1e3).round() * 1e6)).filter(|_| seconds.is_finite()).ok_or_else(wrong)
 }
 
 /// Seconds as a number, or a duration such as `1h30m`; in nanoseconds.
@@ -43,7 +53,15 @@ mod tests {
         assert_eq!(moment("1748779200.123456789"), Ok(1_748_779_200_123_456_789));
         assert_eq!(moment("1.5e3"), Ok(1_500_000_000_000));
         assert_eq!(moment("2025-06-01T12:00:00Z"), Ok(1_748_779_200_000_000_000));
-        for wrong in ["", "now", "-1h", "x", "1e30", "NaN"] {
+        assert_eq!(
+            [moment("1e30"), moment("-1e30")],
+            [Ok(9_000_000_000_000_000_000), Ok(-9_000_000_000_000_000_000)]
+        );
+        assert_eq!(
+            [moment(EARLIEST), moment(LATEST)],
+            [Timestamp::MIN, Timestamp::MAX].map(|at| Ok(at.nanos()))
+        );
+        for wrong in ["", "now", "-1h", "x", "NaN", "Inf"] {
             assert!(moment(wrong).is_err(), "{wrong}");
         }
     }

@@ -52,6 +52,11 @@ impl Ledger {
 }
 
 impl Used {
+    /// How many samples its answer was made of.
+    pub(super) fn samples(&self) -> u64 {
+        u64::try_from(self.samples_read).unwrap_or(u64::MAX).saturating_add(self.samples_folded)
+    }
+
     pub(super) fn to_json(&self) -> Json {
         let from = match self.from {
             From::Samples => "samples",

@@ -4,7 +4,7 @@
 //! more than the mean distance of samples, else by half of that distance; a counter not further back than to zero.
 
 use super::super::value::{ABSENT, count, seconds};
-use super::{Column, Kernel, Window};
+use super::{Kernel, Window};
 
 /// `rate`, `increase`, `delta`.
 pub(super) struct Extrapolated {
@@ -47,11 +47,11 @@ impl Extrapolated {
 }
 
 impl Kernel for Extrapolated {
-    fn begin(&mut self, column: &Column<'_>) {
+    fn begin(&mut self, values: &[f64]) {
         self.falls.clear();
         self.next_fall = 0;
         if self.counter {
-            let pairs = column.values.iter().zip(column.values.iter().skip(1)).enumerate();
+            let pairs = values.iter().zip(values.iter().skip(1)).enumerate();
             self.falls.extend(pairs.filter(|(_, (before, after))| after < before).map(|(at, _)| at + 1));
         }
     }

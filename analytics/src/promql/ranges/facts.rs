@@ -40,28 +40,8 @@ pub struct WindowFacts {
 
 impl RangeFunction {
     /// Whether facts tell its value.
-    pub const fn is_told_by_facts(self) -> bool {
-        use RangeFunction as F;
-        matches!(
-            self,
-            F::AvgOverTime
-                | F::Changes
-                | F::CountOverTime
-                | F::Delta
-                | F::FirstOverTime
-                | F::Increase
-                | F::LastOverTime
-                | F::MaxOverTime
-                | F::MinOverTime
-                | F::PresentOverTime
-                | F::Rate
-                | F::Resets
-                | F::StddevOverTime
-                | F::StdvarOverTime
-                | F::SumOverTime
-                | F::TimeOfFirst
-                | F::TimeOfLast
-        )
+    pub fn is_told_by_facts(self) -> bool {
+        self.of_facts(&WindowFacts::OF_ONE, (0, 1)).is_some()
     }
 
     /// Its value over the window `(after, through]`, or [`ABSENT`]; `None` where the samples must be asked.
@@ -118,8 +98,38 @@ fn variance(facts: &WindowFacts, count: f64) -> Option<f64> {
 }
 
 impl WindowFacts {
+    /// Of one sample, a one at the beginning: nothing about it keeps a value from being told.
+    const OF_ONE: Self = Self {
+        count: 1,
+        sum: 1.0,
+        mean: 1.0,
+        min: 1.0,
+        max: 1.0,
+        m2: 0.0,
+        first: (0, 1.0),
+        last: (0, 1.0),
+        lost: 0.0,
+        resets: 0,
+        changes: 0,
+    };
+
     /// The newest value, unless it is older than `lookback` at `end`.
     pub fn latest(&self, end: i64, lookback: i64) -> f64 {
         if self.last.0 > end.saturating_sub(lookback) { self.last.1 } else { ABSENT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_tell_what_needs_no_samples() {
+        for told in [RangeFunction::AvgOverTime, RangeFunction::Rate, RangeFunction::StdvarOverTime] {
+            assert!(told.is_told_by_facts(), "{told:?}");
+        }
+        for not in [RangeFunction::Irate, RangeFunction::QuantileOverTime, RangeFunction::AbsentOverTime] {
+            assert!(!not.is_told_by_facts(), "{not:?}");
+        }
     }
 }

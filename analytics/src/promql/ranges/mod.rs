@@ -2,6 +2,7 @@
 
 mod counter;
 mod facts;
+mod moving;
 mod over_time;
 mod quantile;
 mod trend;
@@ -15,6 +16,7 @@ use super::selectors::{Column, RangeArgument, Ranges, applied, argument, push};
 use super::value::{ABSENT, Row, Steps, is_absent};
 
 pub use self::facts::WindowFacts;
+pub use self::moving::Moving;
 pub(super) use self::quantile::quantile;
 
 /// A window of one series. Never empty.
@@ -37,9 +39,9 @@ pub(super) struct Window<'a> {
 
 /// Makes a value of each window of a column, or [`ABSENT`]. The bounds of windows never go back within a column.
 pub(super) trait Kernel {
-    /// A new column begins.
-    fn begin(&mut self, column: &Column<'_>) {
-        let _ = column;
+    /// A new column of values begins.
+    fn begin(&mut self, values: &[f64]) {
+        let _ = values;
     }
 
     /// The value of a window.
@@ -130,36 +132,45 @@ fn simple(
     node: &Node,
     steps: Steps,
 ) -> Result<Vec<Row>, EvalError> {
+    let kernel = kernel(function);
+    let mut kernel = kernel.ok_or_else(|| EvalError::invalid("the function takes other arguments"))?;
+    apply(evaluator, node, steps, &mut *kernel)
+}
+
+/// The kernel of a function that takes nothing but a range.
+fn kernel(function: RangeFunction) -> Option<Box<dyn Kernel>> {
     use RangeFunction as F;
-    let apply = |kernel: &mut dyn Kernel| apply(evaluator, node, steps, kernel);
-    match function {
-        F::Rate => apply(&mut counter::Extrapolated::rate()),
-        F::Increase => apply(&mut counter::Extrapolated::increase()),
-        F::Delta => apply(&mut counter::Extrapolated::delta()),
-        F::Irate => apply(&mut counter::LastTwo::rate()),
-        F::Idelta => apply(&mut counter::LastTwo::delta()),
-        F::Changes => apply(&mut Values(counter::changes)),
-        F::Resets => apply(&mut Values(counter::resets)),
-        F::Deriv => apply(&mut trend::Slope),
-        F::SumOverTime => apply(&mut Values(over_time::sum)),
-        F::AvgOverTime => apply(&mut Values(over_time::mean)),
-        F::CountOverTime => apply(&mut Values(over_time::count)),
-        F::MinOverTime => apply(&mut over_time::Extreme::min()),
-        F::MaxOverTime => apply(&mut over_time::Extreme::max()),
-        F::StddevOverTime => apply(&mut Values(|values: &[f64]| over_time::variance(values).sqrt())),
-        F::StdvarOverTime => apply(&mut Values(over_time::variance)),
-        F::MadOverTime => apply(&mut Values(quantile::absolute_deviation)),
-        F::LastOverTime => apply(&mut Values(over_time::last)),
-        F::FirstOverTime => apply(&mut Values(over_time::first)),
-        F::PresentOverTime => apply(&mut Values(|_: &[f64]| 1.0)),
-        F::TimeOfFirst => apply(&mut over_time::TimeOf::First),
-        F::TimeOfLast => apply(&mut over_time::TimeOf::Last),
-        F::TimeOfMax => apply(&mut over_time::TimeOf::Max),
-        F::TimeOfMin => apply(&mut over_time::TimeOf::Min),
-        F::AbsentOverTime | F::QuantileOverTime | F::PredictLinear | F::DoubleExponentialSmoothing => {
-            Err(EvalError::invalid("the function takes other arguments"))
-        }
+    fn values(of: impl FnMut(&[f64]) -> f64 + 'static) -> Box<dyn Kernel> {
+        Box::new(Values(of))
     }
+    Some(match function {
+        F::Rate => Box::new(counter::Extrapolated::rate()),
+        F::Increase => Box::new(counter::Extrapolated::increase()),
+        F::Delta => Box::new(counter::Extrapolated::delta()),
+        F::Irate => Box::new(counter::LastTwo::rate()),
+        F::Idelta => Box::new(counter::LastTwo::delta()),
+        F::Changes => values(counter::changes),
+        F::Resets => values(counter::resets),
+        F::Deriv => Box::new(trend::Slope),
+        F::SumOverTime => values(over_time::sum),
+        F::AvgOverTime => values(over_time::mean),
+        F::CountOverTime => values(over_time::count),
+        F::MinOverTime => Box::new(over_time::Extreme::min()),
+        F::MaxOverTime => Box::new(over_time::Extreme::max()),
+        F::StddevOverTime => values(|values| over_time::variance(values).sqrt()),
+        F::StdvarOverTime => values(over_time::variance),
+        F::MadOverTime => values(quantile::absolute_deviation),
+        F::LastOverTime => values(over_time::last),
+        F::FirstOverTime => values(over_time::first),
+        F::PresentOverTime => values(|_| 1.0),
+        F::TimeOfFirst => Box::new(over_time::TimeOf::First),
+        F::TimeOfLast => Box::new(over_time::TimeOf::Last),
+        F::TimeOfMax => Box::new(over_time::TimeOf::Max),
+        F::TimeOfMin => Box::new(over_time::TimeOf::Min),
+        F::AbsentOverTime | F::QuantileOverTime | F::PredictLinear | F::DoubleExponentialSmoothing => {
+            return None;
+        }
+    })
 }
 
 fn apply(
@@ -190,7 +201,7 @@ fn slide(
     ranges: &Ranges<'_>,
     (steps, kernel): (Steps, &mut dyn Kernel),
 ) -> Result<Vec<f64>, EvalError> {
-    kernel.begin(column);
+    kernel.begin(&column.values);
     let fixed = ranges.ends.count < steps.count;
     let wanted = if fixed && !kernel.depends_on_step() { 1 } else { steps.count };
     let (mut first, mut past) = (0, 0);

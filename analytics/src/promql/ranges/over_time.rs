@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::kahan::{Mean, Sum};
 use super::super::value::{ABSENT, count as number, seconds};
-use super::{Column, Kernel, Window};
+use super::{Kernel, Window};
 
 pub(super) fn sum(values: &[f64]) -> f64 {
     values.iter().fold(Sum::default(), |sum, value| sum.plus(*value)).total()
@@ -64,7 +64,7 @@ impl Extreme {
 }
 
 impl Kernel for Extreme {
-    fn begin(&mut self, _: &Column<'_>) {
+    fn begin(&mut self, _: &[f64]) {
         self.queue.clear();
         self.next = 0;
     }

@@ -356,6 +356,10 @@ impl Wide for Lsm {
             }
         }
     }
+
+    fn revision(&self, table: &'static Table) -> Option<u64> {
+        Some(self.tree.revision(table))
+    }
 }
 
 impl std::fmt::Debug for Lsm {

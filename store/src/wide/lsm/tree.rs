@@ -5,6 +5,7 @@
 //! visible.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fjall::{Database, Guard, Keyspace, PersistMode};
@@ -31,6 +32,8 @@ pub(super) struct Tree {
     spaces: Spaces,
     database: Database,
     claim: Claim,
+    /// How many commits changed each table.
+    revisions: Vec<AtomicU64>,
 }
 
 impl Tree {
@@ -47,7 +50,8 @@ impl Tree {
         let database = builder.open().map_err(|error| open_error(&claim, error))?;
         let spaces = Spaces::open(database.clone(), tables, options);
         let spaces = spaces.map_err(|error| open_error(&claim, error))?;
-        let mut tree = Self { spaces, database, claim };
+        let revisions = tables.iter().map(|_| AtomicU64::new(0)).collect();
+        let mut tree = Self { spaces, database, claim, revisions };
         if tree.claim.is_older() {
             migrate::cut_by_time(&tree.database, &tree, tables).map_err(|error| OpenError::Damaged {
                 dir: tree.claim.dir().to_owned(),
@@ -96,8 +100,26 @@ impl Tree {
         }
     }
 
+    /// How many commits have changed a table.
+    pub(super) fn revision(&self, table: &Table) -> u64 {
+        let TableId(id) = self.id(table);
+        self.revisions.get(id).map_or(0, |revision| revision.load(Ordering::Acquire))
+    }
+
     /// Makes a commit durable and visible; what was removed from which keyspace.
     pub(super) fn commit(&self, commit: Commit) -> Result<Vec<(Keyspace, u64)>, DiskError> {
+        let mut changed: Vec<TableId> = commit.items.iter().map(|item| item.table).collect();
+        changed.sort_unstable_by_key(|table| table.0);
+        changed.dedup();
+        let done = self.write(commit);
+        // After it is visible and before anybody is told: a read that began before may have missed it.
+        for TableId(id) in changed {
+            self.revisions.get(id).into_iter().for_each(revise);
+        }
+        done
+    }
+
+    fn write(&self, commit: Commit) -> Result<Vec<(Keyspace, u64)>, DiskError> {
         let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), commit.items.len())
             .durability(Some(PersistMode::SyncData));
         let (mut freed, expires) = (Vec::new(), !commit.ends.is_empty());
@@ -127,7 +149,9 @@ impl Tree {
 
     /// Drops the windows that have expired.
     pub(super) fn expire(&self, now: Timestamp) -> Result<Expired, DiskError> {
-        self.spaces.expire(now)
+        let expired = self.spaces.expire(now);
+        self.revisions.iter().for_each(revise);
+        expired
     }
 
     /// Makes everything durable that is not yet.
@@ -144,6 +168,10 @@ impl Tree {
     pub(super) fn disk_bytes(&self) -> Result<u64, DiskError> {
         self.database.disk_space().map_err(disk_error)
     }
+}
+
+fn revise(revision: &AtomicU64) {
+    revision.fetch_add(1, Ordering::Release);
 }
 
 fn within(keyspace: &Keyspace, range: KeyRange) -> fjall::Iter {
