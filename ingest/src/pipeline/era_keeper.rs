@@ -57,8 +57,13 @@ impl EraKeeper {
                 biased;
                 () = self.asked.notified() => {
                     tracing::warn!("the clock has gone past the eras that are known: they are read now");
-                    if let Err(error) = self.eras.refresh(wide, clock).await {
-                        tracing::warn!(%error, "the eras were not read; what is later than known is refused");
+                    // No longer than those wait who asked: then it was in vain, and they know.
+                    match timeout(WAIT_MAX, self.eras.refresh(wide, clock)).await {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(error)) => {
+                            tracing::warn!(%error, "the eras were not read; what is later than known is refused");
+                        }
+                        Err(_) => tracing::warn!("the store does not give the eras in time"),
                     }
                     self.tried.send_replace(Some(Instant::now()));
                 }

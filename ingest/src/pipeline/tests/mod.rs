@@ -16,7 +16,7 @@ use tidemill_store::layout::tables::{REJECTS, SEGMENTS};
 use tidemill_store::layout::{BucketWidth, RejectKind, ShardCount, install_eras};
 use tidemill_store::model::Value;
 use tidemill_store::wide::{FaultRates, WriteFault};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use rig::{Rig, START_MILLIS, config, one, publish, seconds};
 
@@ -96,6 +96,29 @@ async fn a_clock_that_was_set_back_is_followed() {
     times.sort_unstable();
     assert_eq!(times, [-DAY_MILLIS, 0, DAY_MILLIS]);
     assert_eq!(rig.accounting().quarantined, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_clock_is_ahead_of_eras_that_cannot_be_read_a_message_is_kept_and_the_next_does_not_wait() {
+    let rig = Rig::new();
+    // Frozen: it holds no eras, and does not say so.
+    rig.faults.pause();
+    rig.move_clock(86_400_000);
+    let started = Instant::now();
+    for quarantined in 1..=3 {
+        let group = vec![publish("d", r#"{"v":1}"#, Qos::AtLeastOnce)];
+        let completion = rig.pipeline.intake().submit(group).await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(3), "message {quarantined} waits again");
+        drop(completion);
+    }
+    rig.faults.resume();
+    timeout(Duration::from_mins(1), async {
+        while rig.accounting().quarantined < 3 {
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
