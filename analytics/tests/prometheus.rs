@@ -217,6 +217,8 @@ async fn a_query_that_takes_too_long_ends_with_its_reading() {
     assert_eq!(Arc::strong_count(&api.store.hanging), 1);
     let reason = "tidemill_http_rejected_total{reason=\"query_timeout\"}";
     assert_eq!(api.counted(reason).await, 1);
+    let (status, kind, _) = refused(&pumps(), "/api/v1/query?query=temperature&timeout=0").await;
+    assert_eq!((status, kind.as_str()), (503, "timeout"), "also what would need no time");
 }
 
 #[tokio::test(start_paused = true)]

@@ -94,6 +94,10 @@ async fn run<Q: Query, F: Future<Output = Result<Bytes, Failure>>>(
     let limit = state.0.limits.query_timeout;
     let asked = form.span("timeout")?.and_then(|nanos| u64::try_from(nanos).ok());
     let timeout = asked.map_or(limit, |nanos| Duration::from_nanos(nanos).min(limit));
+    let timed_out = || Failure::new(ErrorType::Timeout, "query timed out in query execution");
+    if timeout.is_zero() {
+        return Err(timed_out());
+    }
     let asked_at = Instant::now();
     let gate = &state.0.gate;
     let turn = gate.enter(Client::current()).await.inspect_err(|problem| state.count_refusal(problem));
@@ -101,7 +105,7 @@ async fn run<Q: Query, F: Future<Output = Result<Bytes, Failure>>>(
     let Ok(done) = tokio::time::timeout(timeout, work(asked_at.elapsed())).await else {
         let problem = super::too_slow(&state.0.limits);
         state.count_refusal(&problem);
-        return Err(Failure::new(ErrorType::Timeout, "query timed out in query execution"));
+        return Err(timed_out());
     };
     Ok(json_response(gate.hold(done?).await?))
 }
