@@ -16,8 +16,9 @@ use crate::table::Findings;
 
 /// Within this a fresh message is taken once a fault has ended.
 pub(crate) const GOES_ON_WITHIN: Duration = Duration::from_mins(1);
-/// Within this all that waits is in the store, on a machine that runs several rows at once.
-pub(crate) const DRAINS_WITHIN: Duration = Duration::from_mins(2);
+/// Within this all that waits is in the store, on a machine that runs several rows at once: a spool is forwarded record by
+/// record, each as small as what its shard had at the time.
+pub(crate) const DRAINS_WITHIN: Duration = Duration::from_mins(5);
 /// The device of fresh messages, one for each row: nothing of an earlier one can pass for it.
 const FRESH: &str = "fresh";
 
