@@ -26,6 +26,11 @@ pub fn all_faults() -> bool {
     variable("TIDEMILL_FAULTS").is_some_and(|value| value == "full")
 }
 
+/// For how many seconds damaged inputs are made, instead of a few: `TIDEMILL_MUTATIONS`.
+pub fn mutation_seconds() -> Option<u64> {
+    variable("TIDEMILL_MUTATIONS")?.parse().ok()
+}
+
 /// Whether the directories of finished processes stay for a look: `TIDEMILL_KEEP=1`.
 pub fn keep_directories() -> bool {
     variable("TIDEMILL_KEEP").is_some_and(|value| value == "1")
