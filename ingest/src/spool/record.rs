@@ -4,8 +4,7 @@
 //! body   version u8, now 1 · count of writes u32 BE · writes
 //! write  table: length u8, name · at i64 BE · partition · count of rows u32 BE · rows
 //! row    clustering · cells
-//! partition, clustering, cells: count u16 BE · datums, each a tag and its value:
-//!        1 Int i64 BE · 2 Instant i64 BE · 3 Uuid u128 BE · 4 Text, 5 Blob: length u32 BE, bytes
+//! partition, clustering, cells: count u16 BE · datums, each as [`Datum::put`] says
 //! ```
 //!
 //! Part of the format on disk: golden-tested. Knows the tables by name, and nothing of what is in them.
@@ -85,29 +84,8 @@ fn put_count(count: usize, into: &mut Vec<u8>) {
 fn put_datums(datums: &[Datum], into: &mut Vec<u8>) {
     into.put_u16(u16::try_from(datums.len()).unwrap_or(u16::MAX));
     for datum in datums {
-        match datum {
-            Datum::Int(number) => {
-                into.put_u8(1);
-                into.put_i64(*number);
-            }
-            Datum::Instant(millis) => {
-                into.put_u8(2);
-                into.put_i64(*millis);
-            }
-            Datum::Uuid(bits) => {
-                into.put_u8(3);
-                into.put_u128(*bits);
-            }
-            Datum::Text(text) => put_bytes(4, text.as_bytes(), into),
-            Datum::Blob(bytes) => put_bytes(5, bytes, into),
-        }
+        datum.put(into);
     }
-}
-
-fn put_bytes(tag: u8, bytes: &[u8], into: &mut Vec<u8>) {
-    into.put_u8(tag);
-    put_count(bytes.len(), into);
-    into.put_slice(bytes);
 }
 
 /// The writes of a body. Blobs share its memory.
@@ -162,23 +140,7 @@ impl Reader {
 
     fn datums(&mut self) -> Option<Vec<Datum>> {
         let count = u16::from_be_bytes(self.array()?);
-        (0..count).map(|_| self.datum()).collect()
-    }
-
-    fn datum(&mut self) -> Option<Datum> {
-        match self.array()? {
-            [1] => Some(Datum::Int(i64::from_be_bytes(self.array()?))),
-            [2] => Some(Datum::Instant(i64::from_be_bytes(self.array()?))),
-            [3] => Some(Datum::Uuid(u128::from_be_bytes(self.array()?))),
-            [4] => Some(Datum::Text(String::from_utf8(self.blob()?.into()).ok()?)),
-            [5] => Some(Datum::Blob(self.blob()?)),
-            [_] => None,
-        }
-    }
-
-    fn blob(&mut self) -> Option<Bytes> {
-        let length = usize::try_from(self.count()?).ok()?;
-        self.bytes(length)
+        (0..count).map(|_| Datum::take(&mut self.0)).collect()
     }
 }
 

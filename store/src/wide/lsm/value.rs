@@ -3,8 +3,7 @@
 //! ```text
 //! version  u8, now 1
 //! at       i64 BE, the write time in microseconds
-//! cells    in the order of the table's columns, each a tag and its value:
-//!            1 Int i64 BE · 2 Instant i64 BE · 3 Uuid u128 BE · 4 Text, 5 Blob: length u32 BE, bytes
+//! cells    in the order of the table's columns, each as [`Datum::put`] says
 //! crc      u32 BE, CRC-32 of the key and of all bytes before it
 //! ```
 //!
@@ -43,47 +42,14 @@ pub(super) fn encode(key: &[u8], row: &Row, at: WriteTime) -> Vec<u8> {
     let mut value = Vec::with_capacity(size(row));
     value.put_u8(VERSION);
     value.put_i64(at.micros());
-    row.cells.iter().for_each(|cell| encode_cell(cell, &mut value));
+    row.cells.iter().for_each(|cell| cell.put(&mut value));
     value.put_u32(checksum(key, &value));
     value
 }
 
 /// The bytes that a row takes.
 pub(super) fn size(row: &Row) -> usize {
-    let cells = row.cells.iter().map(|cell| match cell {
-        Datum::Int(_) | Datum::Instant(_) => 9,
-        Datum::Uuid(_) => 17,
-        Datum::Text(text) => 5 + text.len(),
-        Datum::Blob(bytes) => 5 + bytes.len(),
-    });
-    CELLS_AT + CRC_BYTES + cells.sum::<usize>()
-}
-
-fn encode_cell(cell: &Datum, into: &mut Vec<u8>) {
-    match cell {
-        Datum::Int(number) => {
-            into.put_u8(1);
-            into.put_i64(*number);
-        }
-        Datum::Instant(millis) => {
-            into.put_u8(2);
-            into.put_i64(*millis);
-        }
-        Datum::Uuid(bits) => {
-            into.put_u8(3);
-            into.put_u128(*bits);
-        }
-        Datum::Text(text) => encode_bytes(4, text.as_bytes(), into),
-        Datum::Blob(bytes) => encode_bytes(5, bytes, into),
-    }
-}
-
-fn encode_bytes(tag: u8, bytes: &[u8], into: &mut Vec<u8>) {
-    let length = u32::try_from(bytes.len());
-    assert!(length.is_ok(), "a cell of {} bytes passed the limit of a row", bytes.len());
-    into.put_u8(tag);
-    into.put_u32(length.unwrap_or_default());
-    into.put_slice(bytes);
+    CELLS_AT + CRC_BYTES + row.cells.iter().map(Datum::encoded_bytes).sum::<usize>()
 }
 
 fn checksum(key: &[u8], value: &[u8]) -> u32 {
@@ -114,34 +80,10 @@ pub(super) fn decode(columns: &[Column], key: &[u8], value: &Bytes) -> Result<Ve
         value.get(CELLS_AT..body.len()).map(|cells| value.slice_ref(cells)).ok_or(ValueError::Short)?;
     let mut cells = Vec::with_capacity(columns.len());
     for (index, column) in columns.iter().enumerate() {
-        let cell = decode_cell(&mut rest).filter(|cell| column.admits(cell));
+        let cell = Datum::take(&mut rest).filter(|cell| column.admits(cell));
         cells.push(cell.ok_or(ValueError::Cell(index))?);
     }
     if rest.is_empty() { Ok(cells) } else { Err(ValueError::Cell(columns.len())) }
-}
-
-fn decode_cell(rest: &mut Bytes) -> Option<Datum> {
-    let tag = rest.first().copied()?;
-    let _ = rest.split_to(1);
-    match tag {
-        1 => Some(Datum::Int(i64::from_be_bytes(take(rest)?))),
-        2 => Some(Datum::Instant(i64::from_be_bytes(take(rest)?))),
-        3 => Some(Datum::Uuid(u128::from_be_bytes(take(rest)?))),
-        4 => Some(Datum::Text(String::from_utf8(take_bytes(rest)?.into()).ok()?)),
-        5 => Some(Datum::Blob(take_bytes(rest)?)),
-        _ => None,
-    }
-}
-
-fn take<const N: usize>(rest: &mut Bytes) -> Option<[u8; N]> {
-    let chunk = *rest.first_chunk::<N>()?;
-    let _ = rest.split_to(N);
-    Some(chunk)
-}
-
-fn take_bytes(rest: &mut Bytes) -> Option<Bytes> {
-    let length = usize::try_from(u32::from_be_bytes(take(rest)?)).ok()?;
-    (length <= rest.len()).then(|| rest.split_to(length))
 }
 
 #[cfg(test)]
