@@ -1,6 +1,7 @@
 //! `tidemill grind`: buckets that are ground now, by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tidemill_analytics::moment::{self, Utc};
@@ -41,12 +42,13 @@ impl OnStore for Grind {
             None => mill.waiting().await?,
         };
         let places: Vec<Place> = places.into_iter().filter(|place| self.wants(place.shard)).collect();
-        let count = places.len();
+        let (count, mut ground_count) = (places.len(), 0);
         for (place, number) in places.into_iter().zip(1..) {
             let ground = mill.grind_bucket(place).await?;
+            ground_count += usize::from(ground.outcome != GrindOutcome::Nothing);
             super::print(&line(place, &ground, (number, count)))?;
         }
-        super::print(&format!("{count} buckets ground\n"))
+        super::print(&last_line(ground_count, count, config.mill().times.settle))
     }
 }
 
@@ -68,6 +70,18 @@ fn places(eras: &Eras, times: &[Timestamp]) -> Vec<Place> {
     places
 }
 
+/// How many buckets were ground, and why others were not.
+fn last_line(ground: usize, count: usize, settle: Duration) -> String {
+    let left = count - ground;
+    if left == 0 {
+        return format!("{ground} buckets ground\n");
+    }
+    format!(
+        "{ground} buckets ground, {left} had nothing to grind; what came in less than {settle:?} ago (mill.settle) is left \
+         alone, because not all that came before it may be stored: run this again when it has settled\n"
+    )
+}
+
 fn line(place: Place, ground: &Ground, (number, count): (usize, usize)) -> String {
     let what = match ground.outcome {
         GrindOutcome::Nothing => "nothing to grind".to_owned(),
@@ -86,11 +100,18 @@ fn line(place: Place, ground: &Ground, (number, count): (usize, usize)) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tidemill_store::layout::{BucketWidth, ShardCount};
 
     use super::*;
+
+    #[test]
+    fn what_was_not_ground_says_why_and_what_to_do() {
+        assert_eq!(last_line(3, 3, Duration::from_secs(10)), "3 buckets ground\n");
+        let some = last_line(0, 2, Duration::from_secs(10));
+        assert!(
+            some.starts_with("0 buckets ground, 2 had nothing") && some.contains("10s ago (mill.settle)")
+        );
+    }
 
     #[test]
     fn times_of_one_bucket_mean_it_once_in_each_shard() {
