@@ -24,7 +24,7 @@ use tidemill_ingest::metrics::IngestMetrics;
 use tidemill_ingest::pipeline::{Pipeline, PipelineIntake, PipelineParts};
 use tidemill_ingest::source::{Intake, Publish, Qos};
 use tidemill_store::append::AppendMetrics;
-use tidemill_store::layout::{BucketWidth, Eras, ShardCount};
+use tidemill_store::layout::{BucketWidth, Eras, KnownEras, ShardCount};
 use tidemill_store::model::{Clock, Timestamp, WriterId};
 use tidemill_store::wide::{
     Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide, WriteError,
@@ -110,10 +110,13 @@ fn cases() -> Vec<(usize, usize, usize)> {
 async fn run(case: Case) -> f64 {
     let parts = PipelineParts {
         wide: Arc::new(Sink),
-        eras: Arc::new(Eras::single(
-            ShardCount::new(16).unwrap(),
-            BucketWidth::new(Duration::from_hours(1)).unwrap(),
-        )),
+        eras: KnownEras::read_at(
+            Arc::new(Eras::single(
+                ShardCount::new(16).unwrap(),
+                BucketWidth::new(Duration::from_hours(1)).unwrap(),
+            )),
+            Fixed.now(),
+        ),
         writer: WriterId::from_random(2),
         clock: Arc::new(Fixed),
         metrics: IngestMetrics::default(),

@@ -7,6 +7,7 @@ use tidemill_store::rejects::REJECT_SLOTS;
 
 use crate::decode::DecodeLimits;
 use crate::reject_gate::RejectRates;
+use crate::rejects::waits;
 use crate::topic::{TEMPLATE_DEFAULT, TemplateError, TopicTemplates};
 
 /// Everything a pipeline is told.
@@ -95,12 +96,26 @@ pub struct RejectLimits {
     pub slots: u16,
     /// How many are kept.
     pub rates: RejectRates,
+    /// Whether those that wait for something are taken by themselves when it has come.
+    pub takes_waiting: bool,
+}
+
+impl RejectLimits {
+    /// Most bytes of the payload of a reject of this reason that are kept: all where it is taken again by itself.
+    pub(crate) fn kept_bytes_max(&self, reason: &str) -> usize {
+        if waits(reason) { usize::MAX } else { self.payload_bytes_max }
+    }
 }
 
 impl Default for RejectLimits {
     /// A payload of 64 KiB is kept whole, and a row stays far below every service's limit.
     fn default() -> Self {
-        Self { payload_bytes_max: 64 * 1024, slots: REJECT_SLOTS, rates: RejectRates::default() }
+        Self {
+            payload_bytes_max: 64 * 1024,
+            slots: REJECT_SLOTS,
+            rates: RejectRates::default(),
+            takes_waiting: true,
+        }
     }
 }
 

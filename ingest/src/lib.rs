@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod pipeline;
 pub mod policy;
+mod reject_counts;
 pub mod reject_gate;
 pub mod rejects;
 mod skews;

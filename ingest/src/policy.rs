@@ -15,6 +15,9 @@ pub const PAST_MAX_DEFAULT: Duration = Duration::from_hours(24 * 3653);
 /// How far ahead of our clock an event may lie: clocks without a good time server drift by minutes.
 pub const FUTURE_MAX_DEFAULT: Duration = Duration::from_mins(5);
 
+/// Why a message waits of which it is not known yet how it is stored.
+pub const ERAS_UNKNOWN: &str = "eras_unknown";
+
 /// Which of two times is the time of a sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TimeBasis {
@@ -51,6 +54,8 @@ pub struct TimeWindow {
     received_at: Timestamp,
     earliest: Timestamp,
     latest: Timestamp,
+    /// The last moment of which it is known how events are stored.
+    known_last: Timestamp,
 }
 
 /// An event time outside of the window, with the time of receipt.
@@ -72,6 +77,8 @@ pub enum TimeBound {
     Earliest(Timestamp),
     /// Too far ahead: after this moment.
     Latest(Timestamp),
+    /// Taken, but not yet: how events after this moment are stored is known later.
+    Known(Timestamp),
 }
 
 impl Default for TimePolicy {
@@ -87,6 +94,7 @@ impl TimePolicy {
             received_at: now,
             earliest: now.saturating_sub(self.past_max),
             latest: now.saturating_add(self.future_max),
+            known_last: Timestamp::MAX,
         }
     }
 }
@@ -97,10 +105,10 @@ impl TimeWindow {
         self.received_at
     }
 
-    /// The same, without what is at `end` or later.
+    /// The same, where it is not known yet how events at `end` or later are stored.
     #[must_use]
     pub fn until(self, end: Timestamp) -> Self {
-        Self { latest: self.latest.min(end.saturating_sub(Duration::from_nanos(1))), ..self }
+        Self { known_last: self.known_last.min(end.saturating_sub(Duration::from_nanos(1))), ..self }
     }
 
     /// Seconds from `event` to the time of receipt; below zero where it lies ahead.
@@ -116,6 +124,8 @@ impl TimeWindow {
             TimeBound::Earliest(self.earliest)
         } else if event > self.latest {
             TimeBound::Latest(self.latest)
+        } else if event > self.known_last {
+            TimeBound::Known(self.known_last)
         } else {
             return Ok(());
         };
@@ -129,6 +139,7 @@ impl TimeBound {
         match self {
             Self::Earliest(_) => "too_old",
             Self::Latest(_) => "in_the_future",
+            Self::Known(_) => ERAS_UNKNOWN,
         }
     }
 }
@@ -138,6 +149,11 @@ impl fmt::Display for TimeBound {
         match self {
             Self::Earliest(at) => write!(f, "the earliest is {}", Civil(*at)),
             Self::Latest(at) => write!(f, "the latest is {}", Civil(*at)),
+            Self::Known(at) => write!(
+                f,
+                "the eras are known up to {}; it is taken by itself once the store says what follows",
+                Civil(*at)
+            ),
         }
     }
 }
@@ -172,7 +188,9 @@ mod tests {
         assert_eq!(before.bound.label(), "too_old");
         let known = window.until(at(1005));
         assert!(known.check(at(1004)).is_ok() && known.check(at(1005)).is_err());
-        assert_eq!(window.until(at(2000)), window);
+        assert_eq!(known.check(at(1005)).unwrap_err().bound.label(), ERAS_UNKNOWN);
+        let latest = Timestamp::from_nanos(at(1010).nanos() + 1).unwrap();
+        assert_eq!(known.check(latest).unwrap_err().bound.label(), "in_the_future");
         let after = window.check(Timestamp::from_nanos(at(1010).nanos() + 1).unwrap()).unwrap_err();
         assert_eq!(after.bound.label(), "in_the_future");
     }

@@ -4,6 +4,8 @@
 //! is counted and not kept, except the first of each reason of a sender, for which there is a little more room: what is
 //! wrong can always be seen. Pure: the time is an argument. A clock that goes back only delays the leak.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -13,6 +15,8 @@ use tidemill_store::model::Timestamp;
 pub(crate) const ROW_OVERHEAD: usize = 256;
 /// Senders whose use is known; above it all are forgotten, and the bound on all together still holds.
 const SENDERS_MAX: usize = 10_000;
+/// Reasons of a sender that are told apart of what was kept before; there are some thirty.
+const REASONS_MAX: usize = 64;
 const DAY_NANOS: u128 = Duration::from_hours(24).as_nanos();
 
 /// How many bytes of rejects are kept a day.
@@ -62,7 +66,7 @@ pub(crate) struct RejectGate {
 #[derive(Debug)]
 struct Sender {
     vessel: Vessel,
-    reasons: Vec<&'static str>,
+    reasons: Vec<Cow<'static, str>>,
 }
 
 /// A vessel that takes a day to leak empty.
@@ -74,7 +78,46 @@ struct Vessel {
     leaked_to: Timestamp,
 }
 
+/// What was kept in the last day, by processes that came before.
+#[derive(Debug, Default)]
+pub(crate) struct KeptBefore {
+    bytes: u64,
+    senders: BTreeMap<u64, (u64, Vec<Cow<'static, str>>)>,
+}
+
+impl KeptBefore {
+    /// Adds a reject of `sender`.
+    pub(crate) fn add(&mut self, sender: u64, reason: &str, bytes: u64) {
+        self.bytes += bytes;
+        if self.senders.len() >= SENDERS_MAX && !self.senders.contains_key(&sender) {
+            return;
+        }
+        let (of_sender, reasons) = self.senders.entry(sender).or_default();
+        *of_sender += bytes;
+        if !reasons.iter().any(|known| known == reason) && reasons.len() < REASONS_MAX {
+            reasons.push(Cow::Owned(reason.to_owned()));
+        }
+    }
+}
+
 impl RejectGate {
+    /// Counts what was kept in the last day before this process began, as if it had come at `now`: limits go on over a
+    /// restart.
+    pub(crate) fn kept_before(&mut self, kept: &KeptBefore, now: Timestamp) {
+        self.all.add(kept.bytes, now);
+        for (&sender, (bytes, reasons)) in &kept.senders {
+            let sender = self.sender(sender);
+            sender.vessel.add(*bytes, now);
+            sender.reasons.extend(reasons.iter().cloned());
+        }
+    }
+
+    fn sender(&mut self, sender: u64) -> &mut Sender {
+        let capacity = self.rates.device_bytes_per_day_max;
+        let begun = || Sender { vessel: Vessel::new(capacity), reasons: Vec::new() };
+        self.senders.entry(sender).or_insert_with(begun)
+    }
+
     pub(crate) fn new(rates: RejectRates) -> Self {
         Self {
             rates,
@@ -94,7 +137,7 @@ impl RejectGate {
             vessel: Vessel::new(rates.device_bytes_per_day_max),
             reasons: Vec::new(),
         });
-        let is_first = !sender.reasons.contains(&claim.reason);
+        let is_first = !sender.reasons.iter().any(|reason| reason == claim.reason);
         let has_room = sender.vessel.has_room(claim.bytes, now) && all.has_room(claim.bytes, now);
         if has_room {
             sender.vessel.level += claim.bytes;
@@ -105,7 +148,7 @@ impl RejectGate {
             return Keeping::Counted;
         }
         if is_first {
-            sender.reasons.push(claim.reason);
+            sender.reasons.push(Cow::Borrowed(claim.reason));
         }
         Keeping::Kept
     }
@@ -114,6 +157,12 @@ impl RejectGate {
 impl Vessel {
     fn new(capacity: u64) -> Self {
         Self { capacity, level: 0, leaked_to: Timestamp::MIN }
+    }
+
+    /// Adds what was let in elsewhere; not above the brim.
+    fn add(&mut self, bytes: u64, now: Timestamp) {
+        self.has_room(0, now);
+        self.level = self.level.saturating_add(bytes).min(self.capacity);
     }
 
     fn has_room(&mut self, bytes: u64, now: Timestamp) -> bool {
@@ -165,6 +214,17 @@ mod tests {
         while kept(&mut gate, 1, "syntax", 0) {}
         assert!(kept(&mut gate, 1, "shape", 0));
         assert!(!kept(&mut gate, 1, "shape", 0));
+    }
+
+    #[test]
+    fn what_was_kept_before_a_restart_counts_and_leaks() {
+        let (mut gate, mut before) = (RejectGate::new(RATES), KeptBefore::default());
+        (0..8).for_each(|_| before.add(1, "syntax", 100));
+        (0..20).for_each(|_| before.add(2, "syntax", 100));
+        gate.kept_before(&before, at(0));
+        assert!(kept(&mut gate, 1, "syntax", 0) && kept(&mut gate, 2, "shape", 0), "a first of its reason");
+        assert!(!kept(&mut gate, 2, "syntax", 0));
+        assert!(kept(&mut gate, 2, "syntax", DAY_MILLIS / 10 + 1));
     }
 
     #[test]

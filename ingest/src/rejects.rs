@@ -8,9 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidemill_store::layout::{RejectKind, RejectRow};
 use tidemill_store::model::{Timestamp, WriterId};
+use tidemill_store::rejects::WAITING_SLOT;
 use tidemill_store::wide::{Key, Row};
 
 use crate::config::RejectLimits;
+use crate::decode::NO_BIRTH;
+use crate::policy::ERAS_UNKNOWN;
 
 /// Longest topic that is kept, in bytes.
 const TOPIC_BYTES_MAX: usize = 4096;
@@ -23,6 +26,12 @@ const IN_PART: &str = " (stored in part, received at ";
 
 /// Rejects of one millisecond that replays tell from each other, and for how many points without a time of their own.
 const MICROS_PER_MILLI: u32 = 1_000;
+
+/// Whether a reject of this reason waits for something that comes by itself, and is taken again then: the birth of a
+/// Sparkplug node, or the eras. It is kept whole.
+pub fn waits(reason: &str) -> bool {
+    reason == NO_BIRTH || reason == ERAS_UNKNOWN
+}
 
 /// When the message of `row` counts as received where it is replayed: always the same. What of it is stored has this
 /// time already; other messages have a microsecond each, so that what has no time of its own stays apart.
@@ -92,7 +101,7 @@ impl RejectLog {
         let mut batches: Vec<RejectBatch> = Vec::new();
         for reject in rejects {
             let row = self.row(reject);
-            let partition = row.partition(slot);
+            let partition = row.partition(if waits(reject.reason) { WAITING_SLOT } else { slot });
             match batches.iter_mut().find(|batch| batch.partition == partition) {
                 Some(batch) => batch.rows.push(row.to_row()),
                 None => batches.push(RejectBatch {
@@ -109,7 +118,7 @@ impl RejectLog {
         let n = self.next;
         // Comes around after 2^32 rejects; by then the time in the key is another.
         self.next = self.next.wrapping_add(1);
-        let (kept, limit) = (&reject.payload, self.limits.payload_bytes_max);
+        let (kept, limit) = (&reject.payload, self.limits.kept_bytes_max(reject.reason));
         let mut detail = reject.detail.clone();
         if kept.len() > limit {
             detail = format!("{detail}{CUT}{limit} of {} bytes kept)", kept.len());

@@ -4,18 +4,23 @@
 //! read and does not match costs time and no memory: payloads of lists are dropped but for their beginning (I6).
 
 use std::fmt;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::layout::tables::REJECTS;
-use crate::layout::{RejectKind, RejectRow};
+use crate::layout::tables::{REJECT_COUNTS, REJECTS};
+use crate::layout::{RejectCountRow, RejectKind, RejectRow};
 use crate::model::{TimeRange, Timestamp, WriterId};
-use crate::wide::{Bounds, Datum, Deletion, Key, ReadError, Scan, Wide, WriteError, WriteTime};
+use crate::wide::{Bounds, Datum, Deletion, Key, PageToken, ReadError, Scan, Wide, WriteError, WriteTime};
 
 /// Partitions that the rejects of a day are spread over: small ones on a day of a million.
 pub const REJECT_SLOTS: u16 = 16;
+/// The slot of a day that holds what waits: rejects that are taken again by themselves once what they need is known.
+pub const WAITING_SLOT: u16 = REJECT_SLOTS;
+/// Rows of one read of the waiting slot, whose payloads are kept whole.
+const WAITING_ROWS: u32 = 32;
 /// Rows of one read: with payloads at their limit a few megabytes.
 const PAGE_ROWS: u32 = 64;
 /// Bytes of a payload that lists show.
@@ -82,11 +87,14 @@ impl RejectFilter {
     }
 
     fn matches(&self, row: &RejectRow) -> bool {
-        self.range.contains(row.received_at)
-            && self.kind.is_none_or(|kind| kind == row.kind)
-            && self.reason.as_ref().is_none_or(|reason| *reason == row.reason)
-            && self.device.as_ref().is_none_or(|device| row.topic.split('/').any(|level| level == device))
-            && self.topic.as_ref().is_none_or(|topic| row.topic.starts_with(topic))
+        self.range.contains(row.received_at) && self.takes(row.kind, &row.reason, &row.topic)
+    }
+
+    fn takes(&self, of_kind: RejectKind, of_reason: &str, of_topic: &str) -> bool {
+        self.kind.is_none_or(|kind| kind == of_kind)
+            && self.reason.as_ref().is_none_or(|reason| *reason == of_reason)
+            && self.device.as_ref().is_none_or(|device| of_topic.split('/').any(|level| level == device))
+            && self.topic.as_ref().is_none_or(|topic| of_topic.starts_with(topic))
     }
 }
 
@@ -121,7 +129,7 @@ pub async fn list<W: Wide>(
     for day in day_of(start)..=day_of(filter.range.end()) {
         let wanted = limit - page.rejects.len();
         let mut of_day = Vec::new();
-        for slot in 0..REJECT_SLOTS {
+        for slot in 0..=WAITING_SLOT {
             let from = Position { filter, after, start };
             of_day.extend(of_slot(wide, (day, slot), &from, wanted + 1).await?);
         }
@@ -181,6 +189,111 @@ fn preview(place: RejectPlace, mut row: RejectRow) -> Listed {
     Listed { place, row, payload_bytes }
 }
 
+/// What waits, whole and in the order of its receipt, page by page.
+#[derive(Debug)]
+pub struct WaitingPages {
+    days: RangeInclusive<i64>,
+    token: Option<PageToken>,
+}
+
+impl WaitingPages {
+    /// What was received in `range`.
+    pub fn received_in(range: TimeRange) -> Self {
+        Self { days: day_of(range.start())..=day_of(range.end()), token: None }
+    }
+
+    /// The next page, which may be empty; none at the end. Deleting what it holds disturbs nothing.
+    pub async fn next<W: Wide>(
+        &mut self,
+        wide: &W,
+    ) -> Result<Option<Vec<(RejectPlace, RejectRow)>>, ReadError> {
+        if self.days.is_empty() {
+            return Ok(None);
+        }
+        let day = *self.days.start();
+        let scan = Scan::partition(&REJECTS, partition(day, WAITING_SLOT)).in_pages_of(WAITING_ROWS);
+        let page = wide.scan(&scan, self.token.take()).await?;
+        let mut waiting = Vec::with_capacity(page.rows.len());
+        for row in &page.rows {
+            let row = RejectRow::from_row(row)?;
+            let place = RejectPlace {
+                received_at: row.received_at,
+                writer: row.writer,
+                n: row.n,
+                slot: WAITING_SLOT,
+            };
+            waiting.push((place, row));
+        }
+        self.token = page.next;
+        if self.token.is_none() {
+            self.days = day + 1..=*self.days.end();
+        }
+        Ok(Some(waiting))
+    }
+}
+
+/// Shows every reject that was received in `range` to `see`, in no order.
+pub async fn each_kept<W: Wide>(
+    wide: &W,
+    range: TimeRange,
+    mut see: impl FnMut(&RejectRow) + Send,
+) -> Result<(), ReadError> {
+    for day in day_of(range.start())..=day_of(range.end()) {
+        for slot in 0..=WAITING_SLOT {
+            let scan = Scan::partition(&REJECTS, partition(day, slot)).in_pages_of(PAGE_ROWS);
+            let mut token = None;
+            loop {
+                let page = wide.scan(&scan, token).await?;
+                for row in &page.rows {
+                    let row = RejectRow::from_row(row)?;
+                    if range.contains(row.received_at) {
+                        see(&row);
+                    }
+                }
+                token = match page.next {
+                    Some(next) => Some(next),
+                    None => break,
+                };
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was not kept of rejects from `range` on, as counts by sender, reason and hour in the order of hours; at most
+/// `limit`, and whether there are more.
+pub async fn counts<W: Wide>(
+    wide: &W,
+    filter: &RejectFilter,
+    limit: usize,
+) -> Result<(Vec<RejectCountRow>, bool), ReadError> {
+    let mut counts = Vec::new();
+    for day in day_of(filter.range.start())..=day_of(filter.range.end()) {
+        let partition = Key::from([Datum::Instant(day.saturating_mul(DAY_MILLIS))]);
+        let scan = Scan::partition(&REJECT_COUNTS, partition).in_pages_of(PAGE_ROWS);
+        let mut token = None;
+        loop {
+            let page = wide.scan(&scan, token).await?;
+            for row in &page.rows {
+                let row = RejectCountRow::from_row(row)?;
+                let is_meant = row.last >= filter.range.start() && row.first < filter.range.end();
+                if is_meant && filter.takes(row.kind, &row.reason, &row.topic) {
+                    counts.push(row);
+                }
+                if counts.len() > limit {
+                    counts.truncate(limit);
+                    return Ok((counts, true));
+                }
+            }
+            token = match page.next {
+                Some(next) => Some(next),
+                None => break,
+            };
+        }
+    }
+    Ok((counts, false))
+}
+
 /// The whole reject at `place`.
 pub async fn get<W: Wide>(wide: &W, place: &RejectPlace) -> Result<Option<RejectRow>, ReadError> {
     let row = wide.get(&REJECTS, &place.partition(), &place.clustering()).await?;
@@ -190,6 +303,13 @@ pub async fn get<W: Wide>(wide: &W, place: &RejectPlace) -> Result<Option<Reject
 /// Deletes the reject at `place`; one that is gone already is no error.
 pub async fn delete<W: Wide>(wide: &W, place: &RejectPlace, at: WriteTime) -> Result<(), WriteError> {
     wide.delete(&REJECTS, &place.partition(), &Deletion::Row(place.clustering()), at).await
+}
+
+/// When the reject at `place` is deleted so that it is gone, even where it was written by a clock that goes ahead of this
+/// one, which says `now`.
+pub fn delete_time(place: &RejectPlace, now: Timestamp) -> WriteTime {
+    let behind = place.received_at.saturating_add(Duration::from_mins(1));
+    WriteTime::from_micros(now.max(behind).micros_floor())
 }
 
 impl fmt::Display for RejectPlace {
@@ -211,7 +331,7 @@ impl FromStr for RejectPlace {
         let millis = next()?.parse().map_err(|_| InvalidPlace)?;
         let received_at = Timestamp::from_millis(millis).map_err(|_| InvalidPlace)?;
         let writer = WriterId::from_stored(writer).ok_or(InvalidPlace)?;
-        if slot >= REJECT_SLOTS { Err(InvalidPlace) } else { Ok(Self { received_at, writer, n, slot }) }
+        if slot > WAITING_SLOT { Err(InvalidPlace) } else { Ok(Self { received_at, writer, n, slot }) }
     }
 }
 
@@ -308,7 +428,7 @@ mod tests {
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for text in ["", "1-2-3", "x-1-1-1", "1-g-1-1", "1-1-1-16", "1-1--1-1", "99999999999999999-1-1-1"] {
+        for text in ["", "1-2-3", "x-1-1-1", "1-g-1-1", "1-1-1-17", "1-1--1-1", "99999999999999999-1-1-1"] {
             assert_eq!(text.parse::<RejectPlace>(), Err(InvalidPlace), "{text}");
         }
     }

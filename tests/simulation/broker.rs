@@ -150,7 +150,7 @@ impl Connection {
         let Ok(outcome) = timeout(patience, completion).await else { return };
         if let Some((messages, _)) = self.waiting.pop_front() {
             match outcome {
-                Ok(()) => self.broker.state().acknowledged.extend(messages),
+                Ok(_) => self.broker.state().acknowledged.extend(messages),
                 Err(_abandoned) => self.broker.give_back(messages),
             }
         }

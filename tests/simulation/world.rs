@@ -12,7 +12,7 @@ use tidemill_ingest::pipeline::{Pipeline, PipelineParts};
 use tidemill_ingest::spool::{FaultyDisk, Keys, LogLimits, Spool, SpoolMetrics, SpoolOptions, Work};
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::layout::tables::REJECTS;
-use tidemill_store::layout::{BucketWidth, Eras, RejectRow, ShardCount, install_eras};
+use tidemill_store::layout::{BucketWidth, Eras, KnownEras, RejectRow, ShardCount, install_eras};
 use tidemill_store::model::{Clock, TimeRange, Timestamp, Value, WriterId};
 use tidemill_store::read::{ReadLimits, Reader, Selector};
 use tidemill_store::wide::{Datum, FaultRates, Faults, Faulty, Key, Memory, Scan, Wide};
@@ -163,7 +163,7 @@ impl World {
             let drained = spool.clone();
             let parts = PipelineParts {
                 wide,
-                eras,
+                eras: KnownEras::read_at(eras, clock.now()),
                 writer: WriterId::from_random(1_000 + 2 * life),
                 clock,
                 metrics: metrics.clone(),

@@ -15,7 +15,13 @@ use super::problem::{Problem, ProblemKind};
 use super::{ApiState, Query, json_response, paths, suggest};
 
 /// Paths of this file, as [`paths`] lists them.
-pub(super) const PATHS: [&str; 5] = ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+pub(super) const PATHS: [&str; 7] =
+    ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", STATUS_PATH, SPOOL_PATH];
+
+/// Where a process says what waits for the mill; served by whoever has one.
+pub const STATUS_PATH: &str = "/v1/status";
+/// Where a process says what waits in its spool; served by whoever has one.
+pub const SPOOL_PATH: &str = "/v1/spool";
 
 /// One thing that must be well before queries are answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,7 +74,11 @@ Tidemill. Answers are JSON; times are RFC 3339, Unix seconds or relative (-1h, n
   /v1/windows?metric=temperature&window=1d&tz=Europe/Berlin&start=-30d&fill=null
 
   /v1/rejects?start=-1h&reason=syntax
-                  what could not be taken, and why; /v1/rejects/{id} shows one of them whole
+                  what could not be taken, and why; /v1/rejects/{id} shows one of them whole,
+                  /v1/rejects/counts how many were not kept because there were too many
+
+  /v1/status      per shard, what waits for the mill and how much is stored
+  /v1/spool       what waits for the store in the spool of this process
 
   /api/v1/query?query=avg by (device) (temperature)
                   Prometheus' HTTP API, for Grafana and other clients; also under /prometheus
@@ -153,7 +163,7 @@ mod tests {
         documented.sort_unstable();
         served.sort_unstable();
         assert_eq!(documented, served);
-        for route in ROUTES.iter().chain([&rejects::ROUTE]) {
+        for route in ROUTES.iter().chain([&rejects::ROUTE, &rejects::COUNTS]) {
             let parameters = document["paths"][route.path]["get"]["parameters"].as_array().unwrap();
             let names: Vec<&str> = parameters
                 .iter()
@@ -180,6 +190,7 @@ mod tests {
             ("/v1/samples", limits.samples),
             ("/v1/windows", limits.windows),
             ("/v1/rejects", limits.entries),
+            ("/v1/rejects/counts", limits.entries),
         ] {
             let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
             let schema = &parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap()["schema"];

@@ -41,7 +41,8 @@ use tidemill_store::read::{Explain, Explained, Selector, Series};
 
 use self::gate::Gate;
 pub use self::limits::{ApiLimits, PromqlLimits, RowLimit};
-pub use self::meta::{Check, Readiness, ReadinessProbe};
+pub use self::meta::{Check, Readiness, ReadinessProbe, SPOOL_PATH, STATUS_PATH};
+pub use self::params::without_parameters;
 pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
 pub use self::rejects::rejects_router;
 use self::strides::Strides;
@@ -193,7 +194,11 @@ const ROUTES: [Route; 5] =
 
 /// Every path that is served, for "did you mean".
 fn paths() -> impl Iterator<Item = &'static str> {
-    ROUTES.iter().chain([&rejects::ROUTE, &rejects::ONE]).map(|route| route.path).chain(meta::PATHS)
+    ROUTES
+        .iter()
+        .chain([&rejects::ROUTE, &rejects::COUNTS, &rejects::ONE])
+        .map(|route| route.path)
+        .chain(meta::PATHS)
 }
 
 /// What every process serves, whatever else it does: health, readiness and metrics.

@@ -154,6 +154,11 @@ pub(super) fn one_of<T: Copy>(value: &str, words: &[(&str, T)]) -> Result<T, Str
     })
 }
 
+/// Refuses the parameters of a request to a path that takes none.
+pub fn without_parameters(uri: &Uri) -> Result<(), Problem> {
+    Params::of(uri, &[]).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
 //! `GET /v1/rejects`: messages that could not be taken, oldest first, a page at a time; `GET /v1/rejects/{id}`: one of
-//! them whole.
+//! them whole; `GET /v1/rejects/counts`: how many were not kept because there were too many.
 //!
 //! Lists show the beginning of a payload; one reject shows all of it, as text where it is text and in hexadecimal. Reads
 //! from the store directly: rejects are no samples, and no reader knows them.
@@ -14,7 +14,7 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use hyper::Uri;
-use tidemill_store::layout::{RejectKind, RejectRow};
+use tidemill_store::layout::{RejectCountRow, RejectKind, RejectRow};
 use tidemill_store::model::{TimeRange, Timestamp};
 use tidemill_store::rejects::{self, InvalidPlace, Listed, RejectFilter, RejectPlace};
 use tidemill_store::wide::{ReadError, Wide};
@@ -32,6 +32,10 @@ pub(super) const ROUTE: Route = Route {
     parameters: &["start", "end", "kind", "reason", "device", "topic", "limit", "cursor"],
 };
 pub(super) const ONE: Route = Route { path: "/v1/rejects/{id}", parameters: &[] };
+pub(super) const COUNTS: Route = Route {
+    path: "/v1/rejects/counts",
+    parameters: &["start", "end", "kind", "reason", "device", "topic", "limit"],
+};
 const KINDS: [(&str, Option<RejectKind>); 2] =
     [("dead_letter", Some(RejectKind::DeadLetter)), ("quarantine", Some(RejectKind::Quarantine))];
 /// Days that one list may span: each is looked at.
@@ -44,6 +48,16 @@ pub fn rejects_router<Q: Query, W: Wide>(state: ApiState<Q>, wide: Arc<W>) -> Ro
         let (state, wide) = shared.clone();
         async move { answer(&state, &*wide, &uri).await }
     };
+    let shared = (state.clone(), Arc::clone(&wide));
+    let counts = move |uri: Uri| {
+        let (state, wide) = shared.clone();
+        async move {
+            let params = Params::of(&uri, COUNTS.parameters)?;
+            let filter = filter(&params, state.0.clock.now())?;
+            let limit = params.limit(state.0.limits.entries)?;
+            state.run(counted(&*wide, filter, limit, state.0.limits.response_bytes_max)).await
+        }
+    };
     let shared = (state.clone(), wide);
     let one = move |Path(id): Path<String>, uri: Uri| {
         let (state, wide) = shared.clone();
@@ -55,6 +69,7 @@ pub fn rejects_router<Q: Query, W: Wide>(state: ApiState<Q>, wide: Arc<W>) -> Ro
     };
     Router::new()
         .route(ROUTE.path, get(list))
+        .route(COUNTS.path, get(counts))
         .route(ONE.path, get(one))
         .method_not_allowed_fallback(meta::method_not_allowed)
         .layer(from_fn_with_state(state, observe::observe::<Q>))
@@ -62,23 +77,27 @@ pub fn rejects_router<Q: Query, W: Wide>(state: ApiState<Q>, wide: Arc<W>) -> Ro
 
 async fn answer<Q: Query, W: Wide>(state: &ApiState<Q>, wide: &W, uri: &Uri) -> Result<Response, Problem> {
     let params = Params::of(uri, ROUTE.parameters)?;
-    let range = params.range(state.0.clock.now())?;
-    if range.end().saturating_since(range.start()) > RANGE_MAX {
-        return Err(Problem::invalid("start", "lies too far before the end; a list spans 400 days at most"));
-    }
-    let filter = RejectFilter {
-        range,
-        kind: params.word("kind", KINDS, None)?,
-        reason: params.one("reason")?.map(str::to_owned),
-        device: params.one("device")?.map(str::to_owned),
-        topic: params.one("topic")?.map(str::to_owned),
-    };
+    let filter = filter(&params, state.0.clock.now())?;
     let query = fingerprint(&filter);
     let after = params.cursor(query)?.map(|position| Position::read(&position)).transpose();
     let after = after.map_err(|_| invalid_cursor(super::cursor::InvalidCursor))?;
     let limit = params.limit(state.0.limits.entries)?;
     let bytes_max = state.0.limits.response_bytes_max;
     state.run(page(wide, Question { filter, query, after, limit, bytes_max })).await
+}
+
+fn filter(params: &Params, now: Timestamp) -> Result<RejectFilter, Problem> {
+    let range = params.range(now)?;
+    if range.end().saturating_since(range.start()) > RANGE_MAX {
+        return Err(Problem::invalid("start", "lies too far before the end; a list spans 400 days at most"));
+    }
+    Ok(RejectFilter {
+        range,
+        kind: params.word("kind", KINDS, None)?,
+        reason: params.one("reason")?.map(str::to_owned),
+        device: params.one("device")?.map(str::to_owned),
+        topic: params.one("topic")?.map(str::to_owned),
+    })
 }
 
 struct Question {
@@ -141,6 +160,39 @@ async fn page<W: Wide>(wide: &W, question: Question) -> Result<Bytes, Problem> {
     let range = filter.range;
     let next = last.filter(|_| more).map(|place| query.seal(Position { place, range }.write().as_bytes()));
     Ok(rows.finish(&[("next", next.into())]))
+}
+
+async fn counted<W: Wide>(
+    wide: &W,
+    filter: RejectFilter,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    let (counts, mut more) = rejects::counts(wide, &filter, limit).await.map_err(|error| failed(&error))?;
+    let mut rows = Rows::new("counts", bytes_max);
+    for count in &counts {
+        if rows.push(|out| write_count(out, count)) == Pushed::Full {
+            more = true;
+            break;
+        }
+    }
+    Ok(rows.finish(&[("more", more.into())]))
+}
+
+fn write_count(out: &mut Vec<u8>, count: &RejectCountRow) {
+    out.push(b'{');
+    write_key(out, "first");
+    write_quoted(out, Utc(count.first));
+    out.push(b',');
+    write_key(out, "last");
+    write_quoted(out, Utc(count.last));
+    write_field(out, "count", &count.count);
+    write_field(out, "kind", count.kind.as_str());
+    write_field(out, "reason", &count.reason);
+    write_field(out, "detail", &count.detail);
+    write_field(out, "topic", &count.topic);
+    write_field(out, "payload_begins", &String::from_utf8_lossy(&count.payload));
+    out.push(b'}');
 }
 
 async fn one<W: Wide>(wide: &W, place: RejectPlace) -> Result<Bytes, Problem> {

@@ -16,9 +16,9 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Health(Arc<Mutex<Result<(), String>>>);
 
 impl Health {
-    /// Nothing is known to be wrong: the store was just opened.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Ok(()))))
+    /// Begins with what was heard of the store just now.
+    pub(crate) fn new(store: Result<(), String>) -> Self {
+        Self(Arc::new(Mutex::new(store)))
     }
 
     /// Asks the store again and again until aborted.

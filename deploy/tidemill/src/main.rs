@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod eras_file;
 mod fail_point;
 mod fleet;
 mod health;

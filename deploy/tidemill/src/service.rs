@@ -20,8 +20,9 @@ use tidemill_ingest::source::listener::{AllowAll, Listener, ListenerMetrics, Lis
 use tidemill_ingest::source::mqtt::{MqttMetrics, MqttReport, MqttSource};
 use tidemill_ingest::spool::Spool;
 use tidemill_store::append::AppendMetrics;
-use tidemill_store::layout::{Eras, install_eras};
+use tidemill_store::layout::{Eras, KnownEras, install_eras};
 use tidemill_store::mill::{Mill, MillMetrics};
+use tidemill_store::model::{Clock, Timestamp};
 use tidemill_store::read::{ReadOptions, Reader, Told};
 use tidemill_store::wide::{Retrying, Wide};
 use tokio::sync::watch;
@@ -32,6 +33,7 @@ use crate::cli::Role;
 use crate::clock::{SystemClock, fresh_writer, random_bits};
 use crate::commands::Outcome;
 use crate::config::Config;
+use crate::eras_file::ErasFile;
 use crate::health::Health;
 use crate::status;
 use crate::storage;
@@ -54,7 +56,8 @@ pub(crate) struct Service<W> {
 
 /// Pipeline and sources.
 struct Ingest {
-    pipeline: Pipeline,
+    pipeline: Arc<Pipeline>,
+    remembering: Option<JoinHandle<()>>,
     metrics: IngestMetrics,
     listener: Option<Part<ListenerReport>>,
     listener_address: Option<SocketAddr>,
@@ -106,9 +109,8 @@ impl<W: Wide> Service<W> {
         registry: Registry,
     ) -> anyhow::Result<Self> {
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        let era = config.first_era();
-        let eras = Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?);
-        let health = Health::new();
+        let (known, store) = known_eras(&*wide, config, roles).await?;
+        let (eras, health) = (Arc::clone(&known.eras), Health::new(store));
         let patient = Arc::new(storage::patient(Arc::clone(&wide), &registry)?);
         let options = ReadOptions {
             resolutions: config.mill().resolutions.clone(),
@@ -129,10 +131,10 @@ impl<W: Wide> Service<W> {
             (true, true) => {
                 // Queries of this process are told of every segment, so that they need not look for it.
                 let told = Arc::new(Told::new(Arc::clone(&wide), reader.follow(Arc::clone(&eras))));
-                Some(Ingest::start((told, eras), config, (&registry, counts.clone()), spool.clone()).await?)
+                Some(Ingest::start((told, known), config, (&registry, counts.clone()), spool.clone()).await?)
             }
             (true, false) => Some(
-                Ingest::start((Arc::clone(&wide), eras), config, (&registry, counts.clone()), spool.clone())
+                Ingest::start((Arc::clone(&wide), known), config, (&registry, counts.clone()), spool.clone())
                     .await?,
             ),
             (false, _) => None,
@@ -200,6 +202,44 @@ impl<W: Wide> Service<W> {
     }
 }
 
+/// The eras of the store; as they were known last where the store is out of reach, which is also given, and there is a
+/// spool that remembers.
+async fn known_eras<W: Wide>(
+    wide: &W,
+    config: &Config,
+    roles: &[Role],
+) -> anyhow::Result<(KnownEras, Result<(), String>)> {
+    let (era, read_at) = (config.first_era(), SystemClock.now());
+    let failure = match install_eras(wide, era.shards, era.bucket_width).await {
+        Ok(eras) => return Ok((KnownEras::read_at(Arc::new(eras), read_at), Ok(()))),
+        Err(failure) => failure,
+    };
+    let file = config.eras_file().filter(|_| failure.is_transient() && roles.contains(&Role::Ingest));
+    let Some(known) = file.and_then(|file| file.read()) else { return Err(failure.into()) };
+    tracing::warn!(until = ?known.complete_until, "the store is out of reach: eras are those of an earlier start");
+    Ok((known, Err(failure.to_string())))
+}
+
+/// How often it is looked whether eras are known further ahead.
+const REMEMBER_EVERY: Duration = Duration::from_secs(10);
+
+/// Remembers the eras for a start without the store, until aborted.
+async fn remember_eras(file: ErasFile, pipeline: Arc<Pipeline>) {
+    let mut until: Option<Timestamp> = None;
+    loop {
+        let known = pipeline.eras();
+        if until != Some(known.complete_until) {
+            let (file, written) = (file.clone(), known.clone());
+            match tokio::task::spawn_blocking(move || file.write(&written)).await {
+                Ok(Ok(())) => until = Some(known.complete_until),
+                Ok(Err(error)) => tracing::warn!(%error, "the eras were not noted beside the spool"),
+                Err(_) => return,
+            }
+        }
+        tokio::time::sleep(REMEMBER_EVERY).await;
+    }
+}
+
 /// The mill of this process; it does nothing until it runs.
 fn new_mill<W: Wide>(
     wide: Arc<W>,
@@ -242,7 +282,7 @@ impl Http {
 
 impl Ingest {
     async fn start<W: Wide>(
-        (wide, eras): (Arc<W>, Arc<Eras>),
+        (wide, eras): (Arc<W>, KnownEras),
         config: &Config,
         (registry, metrics): (&Registry, IngestMetrics),
         spool: Option<Spool>,
@@ -261,8 +301,11 @@ impl Ingest {
             append_metrics: AppendMetrics::register(registry)?,
             spool,
         };
-        let pipeline = Pipeline::start(parts, config.ingest().clone())?;
-        let mut ingest = Self { pipeline, metrics, listener: None, listener_address: None, mqtt: None };
+        let pipeline = Arc::new(Pipeline::start(parts, config.ingest().clone())?);
+        let remembering =
+            config.eras_file().map(|file| tokio::spawn(remember_eras(file, Arc::clone(&pipeline))));
+        let mut ingest =
+            Self { pipeline, remembering, metrics, listener: None, listener_address: None, mqtt: None };
         if let Some(listener) = config.listener() {
             let listener = Listener::bind(listener.clone(), ListenerMetrics::register(registry)?).await?;
             ingest.listener_address = Some(listener.local_addr());
@@ -284,6 +327,9 @@ impl Ingest {
         let (listener, mqtt) = tokio::join!(end(self.listener), end(self.mqtt));
         let unacknowledged = listener.map_or(0, |report| report.unacknowledged)
             + mqtt.map_or(0, |report| report.unacknowledged);
+        if let Some(remembering) = self.remembering {
+            remembering.abort();
+        }
         let drained = self.pipeline.drain(deadline).await;
         if unacknowledged == 0 && drained.left == 0 {
             tracing::info!("stopped; everything that was taken is durable and acknowledged");

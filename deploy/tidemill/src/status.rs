@@ -4,20 +4,17 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value as Json, json};
+use tidemill_analytics::api::{SPOOL_PATH, STATUS_PATH, without_parameters};
 use tidemill_analytics::moment::Utc;
 use tidemill_ingest::spool::Spool;
 use tidemill_store::mill::{Mill, MillFailure, ShardStatus};
 use tidemill_store::wide::Wide;
 use tokio::sync::Mutex;
 
-/// Where it is answered.
-pub(crate) const PATH: &str = "/v1/status";
-/// Where it is answered what waits in the spool: also while the store is down.
-pub(crate) const SPOOL_PATH: &str = "/v1/spool";
 /// In every answer while samples wait in the spool of this process: how many messages queries cannot see yet (I3).
 const PENDING_HEADER: HeaderName = HeaderName::from_static("tidemill-spool-pending");
 
@@ -25,7 +22,10 @@ const PENDING_HEADER: HeaderName = HeaderName::from_static("tidemill-spool-pendi
 pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>, spool: Option<Spool>) -> Router {
     let one_at_a_time = Arc::new(Mutex::new(()));
     let waiting = spool.clone();
-    let answer = async move || {
+    let answer = async move |uri: Uri| {
+        if let Err(problem) = without_parameters(&uri) {
+            return problem.into_response();
+        }
         let _turn = one_at_a_time.lock().await;
         match gather(&mill).await {
             Ok(mut status) => {
@@ -37,8 +37,8 @@ pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>, spool: Option<Spool>) -> Route
             Err(failure) => refuse(&failure),
         }
     };
-    let spool = async move || axum::Json(spooled(spool.as_ref()));
-    Router::new().route(PATH, get(answer)).route(SPOOL_PATH, get(spool))
+    let spool = async move |uri: Uri| without_parameters(&uri).map(|()| axum::Json(spooled(spool.as_ref())));
+    Router::new().route(STATUS_PATH, get(answer)).route(SPOOL_PATH, get(spool))
 }
 
 /// What waits in the spool; null where there is none.

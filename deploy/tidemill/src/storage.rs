@@ -10,9 +10,10 @@ use tidemill_ingest::spool::{Directory, Spool, SpoolMetrics};
 use tidemill_store::layout::tables;
 use tidemill_store::metrics::{RetryMetrics, WideMetrics};
 use tidemill_store::model::Clock;
-use tidemill_store::wide::cql::{Cql, CqlOptions, schema};
+use tidemill_store::wide::cql::schema::SchemaError;
+use tidemill_store::wide::cql::{ConnectError, Cql, CqlOptions, OpenError, schema};
 use tidemill_store::wide::lsm::{Lsm, LsmOptions};
-use tidemill_store::wide::{Metered, RetryPolicy, Retrying, Wide};
+use tidemill_store::wide::{Late, Metered, RetryPolicy, Retrying, Wide};
 use tokio::task::JoinHandle;
 
 use crate::clock::{SystemClock, random_bits};
@@ -60,6 +61,59 @@ pub(crate) async fn connect_cassandra(options: &CqlOptions, apply_schema: bool) 
     let store = Cql::connect(options, Arc::new(SystemClock)).await?;
     tracing::info!(keyspace = options.keyspace.as_str(), "connected to the cluster");
     Ok(Arc::new(store))
+}
+
+/// How often it is tried to connect to a cluster that is out of reach.
+const CONNECT_EVERY: Duration = Duration::from_secs(5);
+
+/// Connects to a cluster. One that is out of reach is connected to later where `may_start` says that there is something to
+/// be done meanwhile: until then it is a store that is down.
+pub(crate) async fn reach_cassandra(
+    options: &CqlOptions,
+    apply_schema: bool,
+    may_start: impl FnOnce() -> bool,
+) -> anyhow::Result<Late<Cql>> {
+    match connect_cassandra(options, apply_schema).await {
+        Ok(store) => Ok(Late::open(store)),
+        Err(error) if is_out_of_reach(&error) && may_start() => {
+            let reason = format!("{error:#}");
+            tracing::warn!(reason, "the cluster is out of reach: messages go to the spool until it is back");
+            let late = Late::default();
+            tokio::spawn(keep_connecting(late.clone(), options.clone(), apply_schema));
+            Ok(late)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn keep_connecting(late: Late<Cql>, options: CqlOptions, apply_schema: bool) {
+    loop {
+        tokio::time::sleep(CONNECT_EVERY).await;
+        match connect_cassandra(&options, apply_schema).await {
+            Ok(store) => return late.set(store),
+            Err(error) => tracing::warn!(reason = format!("{error:#}"), "the cluster is still out of reach"),
+        }
+    }
+}
+
+/// Whether the cluster may be there later, with nothing changed.
+fn is_out_of_reach(error: &anyhow::Error) -> bool {
+    // Whatever else goes wrong with a connection may be a node that is on its way up.
+    let of_open = |error: &OpenError| {
+        matches!(error, OpenError::Unreachable(_) | OpenError::DatacenterDown { .. } | OpenError::Other(_))
+    };
+    let of_schema = |error: &SchemaError| {
+        matches!(error, SchemaError::Statement { .. })
+            || matches!(error, SchemaError::Open(error) if of_open(error))
+    };
+    let of_connecting = |error: &ConnectError| {
+        matches!(error, ConnectError::Open(error) if of_open(error))
+            || matches!(error, ConnectError::Schema(error) if of_schema(error))
+    };
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        cause.downcast_ref().is_some_and(of_schema) || cause.downcast_ref().is_some_and(of_connecting)
+    })
 }
 
 /// Opens the spool; waits while it reads what an earlier process left.

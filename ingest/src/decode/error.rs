@@ -4,6 +4,9 @@ use std::fmt;
 
 use tidemill_store::model::NameError;
 
+/// Why data waits that refers to a birth which was not seen.
+pub const NO_BIRTH: &str = "no_birth";
+
 /// Longest pointer that an error carries, in bytes; what is beyond is cut.
 const POINTER_BYTES_MAX: usize = 256;
 
@@ -183,7 +186,7 @@ impl Fault {
             | Self::TooManyElements(_)
             | Self::TooManyTags(_)
             | Self::TextTooLong(_) => "limit",
-            Self::NoBirth(_) => "no_birth",
+            Self::NoBirth(_) => NO_BIRTH,
             Self::Unstorable(_) => "unsupported_type",
             Self::NumberOutOfRange | Self::IntegerInexact => "number",
             Self::Name(_) => "name",

@@ -33,7 +33,7 @@ mod testing;
 
 pub use csv::{CsvLayout, CsvLayoutError};
 pub use decoder::{Decoder, Payload, Reading};
-pub use error::{DecodeError, Fault};
+pub use error::{DecodeError, Fault, NO_BIRTH};
 pub use format::Format;
 pub use message::{Message, MessagePoint};
 pub use names::{MetricNames, NamePool};

@@ -40,6 +40,12 @@ const NOT_KEPT: Family = (
     "Of the rejected messages those that were only counted, because too many were kept already, by reason.",
     MetricType::COUNTER,
 );
+const WAITED: Family = (
+    "tidemill_ingest_messages_waited_total",
+    "Quarantined messages that were taken when the birth or the eras they waited for were known; they count as received \
+     once more then.",
+    MetricType::COUNTER,
+);
 const SHED: Family =
     ("tidemill_ingest_messages_shed_total", "QoS 0 messages dropped for want of room.", MetricType::COUNTER);
 const IN_FLIGHT: Family =
@@ -154,7 +160,7 @@ const SPARKPLUG_REBIRTHS: Family = (
     MetricType::COUNTER,
 );
 
-const FAMILIES: [Family; 35] = [
+const FAMILIES: [Family; 36] = [
     RECOVERED,
     SPOOLED,
     SET_ASIDE,
@@ -169,6 +175,7 @@ const FAMILIES: [Family; 35] = [
     QUARANTINED,
     REJECTED,
     NOT_KEPT,
+    WAITED,
     SHED,
     IN_FLIGHT,
     SAMPLES_RECEIVED,
@@ -260,6 +267,7 @@ impl Collector for Exported {
             plain(SPARKPLUG_HISTORICAL, noted.historical),
             plain(SPARKPLUG_PASSED_OVER, noted.passed_over),
             plain(SPARKPLUG_REBIRTHS, rebirths_asked),
+            plain(WAITED, state.waited),
         ]);
         families
     }

@@ -161,6 +161,8 @@ struct State {
     rejected: BTreeMap<(&'static str, &'static str), u64>,
     /// Of the rejected ones those that were not written, by reason.
     not_kept: BTreeMap<&'static str, u64>,
+    /// Messages that were taken after they had waited.
+    waited: u64,
     bytes_in_flight: u64,
     violations: u64,
     ack_latency: Histogram,
@@ -204,6 +206,7 @@ impl Default for IngestMetrics {
                 by_qos: [0; 2],
                 rejected: BTreeMap::new(),
                 not_kept: BTreeMap::new(),
+                waited: 0,
                 bytes_in_flight: 0,
                 violations: 0,
                 ack_latency: Histogram::new(LATENCY_BOUNDS),
@@ -278,6 +281,11 @@ impl IngestMetrics {
         state.bytes_in_flight -= settled.bytes;
         state.check();
         state.ack_latency.observe(settled.latency.as_secs_f64(), settled.messages);
+    }
+
+    /// So many messages were taken that had waited.
+    pub(crate) fn waited(&self, messages: u64) {
+        self.state().waited += messages;
     }
 
     pub(crate) fn sparkplug(&self, noted: &SparkplugNoted, is_rebirth_asked: bool) {

@@ -128,7 +128,8 @@ impl<W: Wide> Batcher<W> {
                 }
                 continue;
             }
-            let whose = Whose { sender: sender_of_topic(&origin.publish.topic), message, samples };
+            let sender = sender_of_topic(&origin.publish.topic);
+            let whose = Whose { sender, message, samples, ack: None };
             if self.rejects.keep(refused(*reason, origin), whose, &part.share).is_err() {
                 return Err(PipelineFailure::Ended { task: "rejects" });
             }

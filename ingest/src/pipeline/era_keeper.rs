@@ -1,6 +1,6 @@
 //! Keeps the eras known for as long as a pipeline runs: read again now and then, and at once where the clock has gone past
-//! what is known, as it does when somebody sets it. Until they are read, messages of now could not be placed, and would be
-//! refused as if they came from the future.
+//! what is known, as it does when somebody sets it. Until they are read, messages of now could not be placed, and would
+//! have to wait.
 //!
 //! Those who wait do so for a bounded time, and not again right after it was in vain.
 
@@ -61,7 +61,7 @@ impl EraKeeper {
                     match timeout(WAIT_MAX, self.eras.refresh(wide, clock)).await {
                         Ok(Ok(_)) => {}
                         Ok(Err(error)) => {
-                            tracing::warn!(%error, "the eras were not read; what is later than known is refused");
+                            tracing::warn!(%error, "the eras were not read; what is later than known waits");
                         }
                         Err(_) => tracing::warn!("the store does not give the eras in time"),
                     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::intake::number;
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, Rejected, Settled, Written};
-use crate::source::Settlement;
+use crate::source::{Outcome, Settlement};
 
 /// What comes out of the ledger when a group is settled. Dropped instead, its sender learns that the group was
 /// abandoned, and its messages stay counted as in flight.
@@ -32,6 +32,8 @@ pub(super) struct Tally {
     written: Written,
     /// Messages with points in several shards: those who write them do not count them.
     spread: Vec<usize>,
+    /// QoS 1 messages that are only counted, by their position among these.
+    over_quota: Vec<usize>,
 }
 
 impl Tally {
@@ -44,6 +46,7 @@ impl Tally {
             rejected: Vec::new(),
             written: Written::default(),
             spread: Vec::new(),
+            over_quota: Vec::new(),
         }
     }
 }
@@ -84,6 +87,11 @@ impl Group {
         }
     }
 
+    /// Notes that the QoS 1 message at `position` among these is counted and not kept.
+    pub(super) fn over_quota(&self, position: usize) {
+        self.tally().over_quota.push(position);
+    }
+
     /// Notes that a message went to several shards.
     pub(super) fn spread(&self, message: usize) {
         self.tally().spread.push(message);
@@ -114,6 +122,6 @@ impl Group {
             written: tally.written,
             latency,
         });
-        self.settlement.settle();
+        self.settlement.settle_with(Outcome::over_quota(tally.over_quota));
     }
 }

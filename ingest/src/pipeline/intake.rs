@@ -19,7 +19,7 @@ use super::sorter::{Checked, Refused, Sorter};
 use crate::fail;
 use crate::ledger::Share;
 use crate::metrics::Arrival;
-use crate::rejects::Reject;
+use crate::rejects::{Reject, waits};
 use crate::source::{Closed, Completion, Intake, Publish, Qos};
 
 /// The times that were given away are ahead of the clock by a nanosecond for each point; by more than this where the clock
@@ -66,8 +66,18 @@ pub struct StillRefused {
 struct Receipt {
     arrived: Instant,
     received_at: Timestamp,
-    /// Whether it came before, and is taken again.
-    is_replay: bool,
+    occasion: Occasion,
+}
+
+/// Why a group is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// It has just come.
+    Live,
+    /// It came before and was kept as a reject; what is still refused of it stays that reject.
+    Replay,
+    /// The same, and the reject goes: what is still refused of it becomes another one.
+    Waited,
 }
 
 /// A group that has its room.
@@ -81,6 +91,21 @@ impl PipelineIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let sorter = shared.sorter();
         Self { shared, sorter, standing: Standing::Good, touched: Vec::new(), given_until: Timestamp::MIN }
+    }
+
+    /// The Sparkplug node whose birth `publish` needs.
+    pub(super) fn node_to_know(&mut self, publish: &Publish) -> Option<Arc<str>> {
+        self.sorter.node_to_know(&publish.topic)
+    }
+
+    /// The time of day.
+    pub(super) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Counts messages that had waited.
+    pub(super) fn count_taken(&self, messages: u64) {
+        self.shared.metrics.waited(messages);
     }
 
     /// Reads the births back that `group` refers to, where this process has not seen them: all at once, so that a store
@@ -106,6 +131,25 @@ impl PipelineIntake {
     /// would have had then, so that doing this twice stores nothing twice (I5); it is not kept as a reject once more. Waits
     /// for room only. Cancel safe: the message may then be stored or not.
     pub async fn replay(&mut self, publish: Publish, received_at: Timestamp) -> Result<Replayed, Closed> {
+        self.take_again(publish, received_at, Occasion::Replay).await
+    }
+
+    /// The same for a message that waited for what has come by itself since. What of it cannot be taken in any case is kept
+    /// as a reject of its own, so that the one that waited may go.
+    pub(super) async fn take_waiting(
+        &mut self,
+        publish: Publish,
+        received_at: Timestamp,
+    ) -> Result<Replayed, Closed> {
+        self.take_again(publish, received_at, Occasion::Waited).await
+    }
+
+    async fn take_again(
+        &mut self,
+        publish: Publish,
+        received_at: Timestamp,
+        occasion: Occasion,
+    ) -> Result<Replayed, Closed> {
         let arrived = Instant::now();
         let group = vec![publish.clone()];
         self.look_up_births(&group).await;
@@ -115,7 +159,7 @@ impl PipelineIntake {
             return Ok(Replayed::Refused(refused.into()));
         }
         let in_part = self.sorter.effects().and_then(|effects| effects.in_part).map(StillRefused::from);
-        let completion = self.take(admitted, Receipt { arrived, received_at, is_replay: true });
+        let completion = self.take(admitted, Receipt { arrived, received_at, occasion });
         Ok(Replayed::Taken { completion, in_part })
     }
 
@@ -179,22 +223,30 @@ impl PipelineIntake {
     /// Lays the messages of a group out; gives how many samples they have.
     fn sort(&mut self, group: Vec<Publish>, opened: &Share<Group>, receipt: Receipt) -> u64 {
         let Self { shared, sorter, standing, touched, given_until } = self;
-        let Receipt { mut received_at, is_replay, .. } = receipt;
-        if is_replay {
-            sorter.begin_again(received_at);
-        } else {
+        let Receipt { mut received_at, occasion, .. } = receipt;
+        if occasion == Occasion::Live {
             sorter.begin(received_at);
+        } else {
+            sorter.begin_again(received_at);
         }
         let (mut shards, mut samples) = (Shards::new(shared, touched), 0);
         *standing = Standing::Good;
+        let mut acks = 0_usize..;
         for (index, publish) in group.into_iter().enumerate() {
+            let ack = if publish.qos == Qos::AtLeastOnce { acks.next() } else { None };
             let verdict = sorter.check(&publish);
             let mut is_kept_in_part = false;
             if let Some(mut effects) = sorter.effects() {
-                let in_part = effects.in_part.take().filter(|_| !is_replay && verdict.is_ok());
+                let in_part =
+                    effects.in_part.take().filter(|_| occasion != Occasion::Replay && verdict.is_ok());
                 if let Some(in_part) = in_part {
                     is_kept_in_part = true;
-                    let whose = Whose { sender: sorter.sender(&publish.topic), message: index, samples: 0 };
+                    let whose = Whose {
+                        sender: sorter.sender(&publish.topic),
+                        message: index,
+                        samples: 0,
+                        ack: None,
+                    };
                     let reject = in_part.reject(publish.clone(), received_at);
                     shared.keep(Reject { is_in_part: true, ..reject }, whose, opened);
                 }
@@ -212,8 +264,13 @@ impl PipelineIntake {
                     *standing = Standing::Suspect;
                     let samples = refused.samples;
                     let sender = sorter.sender(&publish.topic);
+                    if waits(refused.reason) {
+                        shared.waiting.add(sorter.node_to_know(&publish.topic), at);
+                    }
                     let reject = refused.reject(publish, at);
-                    shared.keep(reject, Whose { sender, message: index, samples: number(samples) }, opened);
+                    let samples_lost = number(samples);
+                    let whose = Whose { sender, message: index, samples: samples_lost, ack };
+                    shared.keep(reject, whose, opened);
                     samples
                 }
             };
@@ -250,7 +307,7 @@ impl Intake for PipelineIntake {
         self.shared.era_keeper.reach(self.shared.clock.now()).await;
         self.look_up_births(&group).await;
         let admitted = self.admit(group).await?;
-        let receipt = Receipt { arrived, received_at: self.received_at(), is_replay: false };
+        let receipt = Receipt { arrived, received_at: self.received_at(), occasion: Occasion::Live };
         Ok(self.take(admitted, receipt))
     }
 }

@@ -15,6 +15,7 @@ mod counts;
 mod era_keeper;
 mod group;
 mod intake;
+mod kept_before;
 mod limiter;
 mod outlet;
 mod queue;
@@ -23,6 +24,7 @@ mod routes;
 mod shards;
 mod shared;
 mod sorter;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill_store::append::{AppendError, AppendMetrics, Executor, RetryPolicy, ShardAppender};
-use tidemill_store::layout::{EraWatch, Eras, ShardCount};
+use tidemill_store::layout::{EraWatch, KnownEras, ShardCount};
 use tidemill_store::model::{Clock, Shard, WriterId};
 use tidemill_store::wide::{Wide, WriteError};
 use tokio::sync::mpsc;
@@ -46,11 +48,13 @@ use outlet::{Outlet, SideOutlet};
 use queue::ShardQueue;
 use reject_writer::RejectWriter;
 use shared::{Keeper, Shared, StartShard, Tasks, stopped};
+use waiting::Waiting;
 
-use crate::config::{IngestConfig, IngestConfigError};
+use crate::config::{IngestConfig, IngestConfigError, RejectLimits};
 use crate::decode::NamePool;
 use crate::fail;
 use crate::metrics::IngestMetrics;
+use crate::reject_counts::RejectCounts;
 use crate::rejects::RejectLog;
 use crate::source::Command;
 use crate::spool::{self, Forwarder, Spool};
@@ -109,8 +113,8 @@ pub enum PipelineFailure {
 pub struct PipelineParts<W> {
     /// The store.
     pub wide: Arc<W>,
-    /// How it is cut into shards and buckets, as read just now. They are read again for as long as the pipeline runs.
-    pub eras: Arc<Eras>,
+    /// How it is cut into shards and buckets. They are read again for as long as the pipeline runs.
+    pub eras: KnownEras,
     /// This process's identity: fresh for every start.
     pub writer: WriterId,
     /// The time of day.
@@ -154,6 +158,45 @@ fn keep_forwarding<W: Wide>(
     tasks.spawn("forwarder", outlet::forward(forwarder, stopped(tasks.stop.subscribe())));
 }
 
+/// Keeps rejects for as long as the pipeline runs; gives the end they are handed to.
+fn keep_rejects<W: Wide>(
+    tasks: &Arc<Tasks>,
+    (writer, limits, clock): (WriterId, &RejectLimits, &Arc<dyn Clock>),
+    outlet: SideOutlet<W>,
+    queue_max: usize,
+) -> Keeper {
+    let (rejects, queue) = mpsc::channel(queue_max);
+    let counts = Arc::new(Mutex::new(RejectCounts::new(writer)));
+    let reject_writer = RejectWriter {
+        log: RejectLog::new(writer, *limits),
+        counts: Arc::clone(&counts),
+        clock: Arc::clone(clock),
+        outlet,
+        queue,
+        stop: tasks.stop.subscribe(),
+        counted_at: i64::MIN,
+    };
+    tasks.spawn("rejects", reject_writer.run());
+    Keeper::new(rejects, counts, limits)
+}
+
+/// Reads what was kept of rejects before, and takes what waits for births and eras, for as long as the pipeline runs.
+fn keep_taking<W: Wide>(shared: &Arc<Shared>, (wide, spool): (Arc<W>, Option<Spool>), writer: WriterId) {
+    if !shared.config.rejects.takes_waiting {
+        return;
+    }
+    let stop = shared.tasks.stop.subscribe();
+    let recall = kept_before::Recall {
+        wide: Arc::clone(&wide),
+        shared: Arc::downgrade(shared),
+        writer,
+        stop: stop.clone(),
+    };
+    shared.tasks.spawn("limits of rejects", recall.run());
+    let taker = waiting::Taker { wide, shared: Arc::downgrade(shared), spool, stop };
+    shared.tasks.spawn("waiting messages", taker.run());
+}
+
 /// What a pipeline left when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -171,14 +214,10 @@ impl Pipeline {
         let wide = fail::store(wide);
         let budget = Budget::new(config.memory.in_flight_bytes_max);
         let (tasks, queue_max) = (Arc::new(Tasks::new()), budget.messages_max());
-        let (rejects, queue) = mpsc::channel(queue_max);
-        let rejects = Keeper::new(rejects, &config.rejects);
         let side = |failed| SideOutlet::new(Arc::clone(&wide), config.retry, spool.clone(), failed);
         let outlet = side(|source| PipelineFailure::Rejects { source });
-        let log = RejectLog::new(writer, config.rejects);
-        let reject_writer = RejectWriter { log, outlet, queue, stop: tasks.stop.subscribe() };
-        tasks.spawn("rejects", reject_writer.run());
-        let eras = Arc::new(EraWatch::new(eras, clock.now()));
+        let rejects = keep_rejects(&tasks, (writer, &config.rejects, &clock), outlet, queue_max);
+        let eras = Arc::new(EraWatch::new(eras));
         let era_keeper = Arc::new(EraKeeper::new(Arc::clone(&eras)));
         keep_eras(&tasks, (Arc::clone(&era_keeper), Arc::clone(&clock), Arc::clone(&wide)));
         let (births, queue) = mpsc::channel(queue_max);
@@ -188,7 +227,8 @@ impl Pipeline {
         let (commands, to_publish) = mpsc::channel(COMMANDS_MAX);
         let look_up = look_up_in(Arc::clone(&wide));
         keep_forwarding(&tasks, spool.clone(), &wide, (config.retry, &clock));
-        let executor = Executor::new(wide, config.retry, append_metrics);
+        let executor = Executor::new(Arc::clone(&wide), config.retry, append_metrics);
+        let waiters = (wide, spool.clone());
         let start_shard: StartShard = {
             let (clock, metrics, rejects) = (Arc::clone(&clock), metrics.clone(), rejects.clone());
             let (eras, batch, append) = (Arc::clone(&eras), config.batch, config.append);
@@ -216,7 +256,7 @@ impl Pipeline {
         let shards = (0..ShardCount::MAX).map(|_| OnceLock::new()).collect();
         let templates = Arc::new(config.templates.clone());
         let names = Arc::new(NamePool::new(config.memory.metrics_max));
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             budget,
             clock,
             metrics,
@@ -233,8 +273,15 @@ impl Pipeline {
             births,
             look_up,
             commands,
-        };
-        Ok(Self { shared: Arc::new(shared), to_publish: Mutex::new(Some(to_publish)) })
+            waiting: Waiting::default(),
+        });
+        keep_taking(&shared, waiters, writer);
+        Ok(Self { shared, to_publish: Mutex::new(Some(to_publish)) })
+    }
+
+    /// The eras as far as they are known now.
+    pub fn eras(&self) -> KnownEras {
+        self.shared.eras.current()
     }
 
     /// An end for one connection; clone it for more.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tidemill_store::layout::EraWatch;
-use tidemill_store::model::{Clock, Shard};
+use tidemill_store::layout::{BirthState, EraWatch};
+use tidemill_store::model::{Clock, Shard, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -18,11 +18,13 @@ use super::intake::number;
 use super::queue::ShardQueue;
 use super::reject_writer::Entry;
 use super::sorter::{Effects, Sorter};
+use super::waiting::Waiting;
 use crate::config::{IngestConfig, RejectLimits};
 use crate::decode::NamePool;
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, Rejected};
-use crate::reject_gate::{Claim, Keeping, ROW_OVERHEAD, RejectGate};
+use crate::reject_counts::RejectCounts;
+use crate::reject_gate::{Claim, Keeping, KeptBefore, ROW_OVERHEAD, RejectGate};
 use crate::rejects::Reject;
 use crate::source::Command;
 use crate::sparkplug::Sessions;
@@ -49,6 +51,7 @@ pub(super) struct Shared {
     pub(super) births: mpsc::Sender<BirthEntry>,
     pub(super) look_up: LookUp,
     pub(super) commands: mpsc::Sender<Command>,
+    pub(super) waiting: Waiting,
 }
 
 /// The tasks of a pipeline, and how they end.
@@ -73,6 +76,9 @@ impl Shared {
         let is_asked = rebirth.is_some_and(|command| self.commands.try_send(command).is_ok());
         self.metrics.sparkplug(&noted, is_asked);
         let Some(row) = row else { return };
+        if row.state == BirthState::Born {
+            self.waiting.born(&row.node);
+        }
         if let Err(refused) = self.births.try_send(BirthEntry { row, share: group.another() }) {
             let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
             assert!(is_closed, "the queue of births is smaller than the budget");
@@ -94,7 +100,8 @@ impl Shared {
 pub(super) struct Keeper {
     writer: mpsc::Sender<Entry>,
     gate: Arc<Mutex<RejectGate>>,
-    payload_bytes_max: usize,
+    counts: Arc<Mutex<RejectCounts>>,
+    limits: RejectLimits,
 }
 
 /// Whose a reject is.
@@ -105,6 +112,8 @@ pub(super) struct Whose {
     pub(super) message: usize,
     /// Samples that are not stored because of it.
     pub(super) samples: u64,
+    /// Where none of its message is stored: its position among the QoS 1 messages of its group.
+    pub(super) ack: Option<usize>,
 }
 
 /// The writer of rejects has ended.
@@ -112,33 +121,52 @@ pub(super) struct Whose {
 pub(super) struct WriterEnded;
 
 impl Keeper {
-    pub(super) fn new(writer: mpsc::Sender<Entry>, limits: &RejectLimits) -> Self {
+    pub(super) fn new(
+        writer: mpsc::Sender<Entry>,
+        counts: Arc<Mutex<RejectCounts>>,
+        limits: &RejectLimits,
+    ) -> Self {
         let gate = Arc::new(Mutex::new(RejectGate::new(limits.rates)));
-        Self { writer, gate, payload_bytes_max: limits.payload_bytes_max }
+        Self { writer, gate, counts, limits: *limits }
+    }
+
+    /// Counts what was kept before this process began.
+    pub(super) fn kept_before(&self, kept: &KeptBefore, now: Timestamp) {
+        lock(&self.gate).kept_before(kept, now);
     }
 
     /// Notes a reject with its group, and keeps it where there is room for it: its queue has room for everything that
     /// the budget lets in.
     pub(super) fn keep(&self, reject: Reject, whose: Whose, group: &Share<Group>) -> Result<(), WriterEnded> {
         let Reject { kind, reason, .. } = reject;
-        let bytes = reject.topic.len() + reject.payload.len().min(self.payload_bytes_max) + ROW_OVERHEAD;
+        let bytes =
+            reject.topic.len() + reject.payload.len().min(self.limits.kept_bytes_max(reason)) + ROW_OVERHEAD;
         let claim = Claim { sender: whose.sender, reason, bytes: number(bytes) };
-        let keeping =
-            self.gate.lock().unwrap_or_else(PoisonError::into_inner).judge(&claim, reject.received_at);
+        let keeping = lock(&self.gate).judge(&claim, reject.received_at);
         let is_kept = keeping == Keeping::Kept;
-        let Whose { message, samples, .. } = whose;
+        let Whose { message, samples, ack, .. } = whose;
         if let Some(group) = group.owed() {
             group.note_samples(Rejected { message, kind, reason, samples, is_kept });
+            ack.filter(|_| !is_kept).into_iter().for_each(|ack| group.over_quota(ack));
         }
-        if !is_kept {
+        let is_first = !is_kept && lock(&self.counts).count(whose.sender, &reject);
+        let entry = if is_kept {
+            Entry::Keep(reject, group.another())
+        } else if is_first {
+            Entry::Count(group.another())
+        } else {
             return Ok(());
-        }
-        self.writer.try_send(Entry { reject, share: group.another() }).map_err(|refused| {
+        };
+        self.writer.try_send(entry).map_err(|refused| {
             let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
             assert!(is_closed, "the queue of rejects is smaller than the budget");
             WriterEnded
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Shared {

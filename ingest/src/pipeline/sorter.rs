@@ -223,8 +223,10 @@ impl Sorter {
             if !matches!(error.fault, Fault::NoBirth(_)) {
                 return dead(error);
             }
-            let rebirth = sessions.ask_for_rebirth(&topic.node, Why::NoBirth, received_at);
-            *effects = Some(Effects { rebirth, ..Effects::default() });
+            if !*replays {
+                let rebirth = sessions.ask_for_rebirth(&topic.node, Why::NoBirth, received_at);
+                *effects = Some(Effects { rebirth, ..Effects::default() });
+            }
             Refused { kind: RejectKind::Quarantine, ..dead(error) }
         })?;
         let occasion = if *replays { Occasion::Replay } else { Occasion::Live(publish.qos) };

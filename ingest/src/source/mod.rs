@@ -65,11 +65,42 @@ pub struct Abandoned;
 
 /// Resolves when every message of a group is settled: stored, a duplicate, kept as a reject, or shed.
 #[derive(Debug)]
-pub struct Completion(oneshot::Receiver<()>);
+pub struct Completion(oneshot::Receiver<Outcome>);
 
 /// The other end of a [`Completion`]; dropped without [`Settlement::settle`], the group counts as abandoned.
 #[derive(Debug)]
-pub struct Settlement(oneshot::Sender<()>);
+pub struct Settlement(oneshot::Sender<Outcome>);
+
+/// What became of a settled group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    over_quota: Vec<usize>,
+}
+
+/// What the sender of a message is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is durable, if only as a reject.
+    Taken,
+    /// It could not be taken, and is counted and not kept: its sender had too many of these.
+    OverQuota,
+}
+
+impl Outcome {
+    /// Of a group of which these messages were over the quota of their senders: positions among its QoS 1 messages,
+    /// ascending.
+    pub const fn over_quota(messages: Vec<usize>) -> Self {
+        Self { over_quota: messages }
+    }
+
+    /// What is told about its QoS 1 message at `position`.
+    pub fn verdict(&self, position: usize) -> Verdict {
+        match self.over_quota.binary_search(&position) {
+            Ok(_) => Verdict::OverQuota,
+            Err(_) => Verdict::Taken,
+        }
+    }
+}
 
 impl Completion {
     /// A completion and what settles it.
@@ -82,13 +113,18 @@ impl Completion {
 impl Settlement {
     /// Says that the whole group is durable.
     pub fn settle(self) {
+        self.settle_with(Outcome::default());
+    }
+
+    /// Says that the group is durable but for what `outcome` says.
+    pub fn settle_with(self, outcome: Outcome) {
         // The connection may be gone: then the sender will repeat the message, which is harmless (I5).
-        let _ = self.0.send(());
+        let _ = self.0.send(outcome);
     }
 }
 
 impl Future for Completion {
-    type Output = Result<(), Abandoned>;
+    type Output = Result<Outcome, Abandoned>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(ready!(Pin::new(&mut self.0).poll(context)).map_err(|_| Abandoned))

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use prometheus::IntGauge;
 
-use super::{Abandoned, Completion};
+use super::{Abandoned, Completion, Verdict};
 use crate::fail;
 
 /// What a message costs besides its bytes: its place in the group, the queues and the completion. Bounds how many
@@ -142,7 +142,7 @@ impl Window {
         std::mem::take(&mut self.total.acks)
     }
 
-    /// Gives each packet identifier of every group at the front that is settled to `acknowledge`, and says what
+    /// Gives each packet identifier, and what its sender is told, of every group at the front that is settled to `acknowledge`, and says what
     /// the groups weighed. A group without acknowledgements counts as settled when it was abandoned, too.
     ///
     /// # Errors
@@ -150,17 +150,19 @@ impl Window {
     pub(super) fn poll_settled(
         &mut self,
         context: &mut Context<'_>,
-        mut acknowledge: impl FnMut(u16),
+        mut acknowledge: impl FnMut(u16, Verdict),
     ) -> Poll<Result<Weight, Abandoned>> {
         let mut settled = Weight::default();
         while let Some((completion, weight)) = self.groups.front_mut().filter(|_| !self.abandoned) {
             match Pin::new(completion).poll(context) {
                 Poll::Pending => break,
                 Poll::Ready(Err(Abandoned)) if weight.acks > 0 => self.abandoned = true,
-                Poll::Ready(Ok(()) | Err(Abandoned)) => {
+                Poll::Ready(outcome) => {
+                    let outcome = outcome.unwrap_or_default();
                     settled.add(*weight);
                     fail::reach(fail::Point::AckBefore);
-                    self.packet_ids.drain(..weight.acks).for_each(&mut acknowledge);
+                    let ids = self.packet_ids.drain(..weight.acks).enumerate();
+                    ids.for_each(|(position, id)| acknowledge(id, outcome.verdict(position)));
                     fail::reach(fail::Point::AckQueued);
                     self.groups.pop_front();
                 }
@@ -236,7 +238,7 @@ mod tests {
 
     fn settled(window: &mut Window) -> Poll<Result<Vec<u16>, Abandoned>> {
         let mut acks = Vec::new();
-        let polled = window.poll_settled(&mut Context::from_waker(&noop_waker()), |id| acks.push(id));
+        let polled = window.poll_settled(&mut Context::from_waker(&noop_waker()), |id, _| acks.push(id));
         polled.map_ok(|_| acks)
     }
 
@@ -250,6 +252,17 @@ mod tests {
         first.settle();
         assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![7, 5, 6])));
         assert_eq!(window.total(), Weight::default());
+    }
+
+    #[test]
+    fn what_was_over_a_quota_is_told_apart() {
+        let mut window = window();
+        group(&mut window, &[7, 5, 6]).settle_with(crate::source::Outcome::over_quota(vec![1]));
+        let mut told = Vec::new();
+        let polled = window
+            .poll_settled(&mut Context::from_waker(&noop_waker()), |id, verdict| told.push((id, verdict)));
+        assert!(polled.is_ready());
+        assert_eq!(told, [(7, Verdict::Taken), (5, Verdict::OverQuota), (6, Verdict::Taken)]);
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub struct Directory {
 }
 
 const LOCK: &str = "lock";
+/// A file beside the log, in which those who open the spool may remember the eras. It is written as `eras.new` first.
+pub const ERAS_FILE: &str = "eras.json";
+const ERAS_FILE_NEW: &str = "eras.new";
 
 impl Directory {
     /// Opens `path`, which is made where it is missing.
@@ -101,7 +104,7 @@ impl Disk for Directory {
             let entry = entry?;
             let metadata = entry.metadata()?;
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string())
-                && name != LOCK
+                && ![LOCK, ERAS_FILE, ERAS_FILE_NEW].contains(&name.as_str())
             {
                 files.push((name, metadata.len()));
             }

@@ -20,7 +20,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{Directory, Disk};
+pub use disk::{Directory, Disk, ERAS_FILE};
 pub use faulty::FaultyDisk;
 pub use forward::{ForwardFailure, Forwarder};
 pub use handle::{Spool, SpoolOptions, Work};

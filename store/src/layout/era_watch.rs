@@ -17,6 +17,11 @@ use crate::wide::Wide;
 /// for the store.
 const READ_EVERY: Duration = Duration::from_secs(30);
 
+/// How often it is tried where that fails.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+/// Eras that are known at least so far ahead were read a moment ago.
+const FRESH: Duration = ANNOUNCED_AHEAD.saturating_sub(CLOCK_SKEW_MAX).saturating_sub(READ_EVERY);
+
 /// Eras, and how far they are known.
 #[derive(Debug, Clone)]
 pub struct KnownEras {
@@ -39,9 +44,9 @@ impl KnownEras {
 }
 
 impl EraWatch {
-    /// Knows what was read at `read_at`.
-    pub fn new(eras: Arc<Eras>, read_at: Timestamp) -> Self {
-        Self(RwLock::new(KnownEras::read_at(eras, read_at)))
+    /// Knows this to begin with.
+    pub const fn new(known: KnownEras) -> Self {
+        Self(RwLock::new(known))
     }
 
     /// What is known. Later answers know as much or more.
@@ -65,8 +70,12 @@ impl EraWatch {
 
     /// Reads them again and again, for ever.
     pub async fn keep<W: Wide>(&self, wide: &W, clock: &dyn Clock) {
+        // What was known before this process began may be old.
+        let known_for = self.current().complete_until.saturating_since(clock.now());
+        let mut pause = if known_for < FRESH { Duration::ZERO } else { READ_EVERY };
         loop {
-            tokio::time::sleep(READ_EVERY).await;
+            tokio::time::sleep(pause).await;
+            pause = READ_EVERY;
             match self.refresh(wide, clock).await {
                 Ok(true) => {
                     let eras = self.current().eras;
@@ -75,8 +84,9 @@ impl EraWatch {
                 }
                 Ok(false) => {}
                 Err(error) => {
+                    pause = RETRY_EVERY;
                     let until = self.current().complete_until;
-                    tracing::warn!(%error, ?until, "the eras were not read; what is later than known is refused");
+                    tracing::warn!(%error, ?until, "the eras were not read; what is later than known waits");
                 }
             }
         }
@@ -110,7 +120,7 @@ mod tests {
         let wide = Memory::new();
         let eras = Arc::new(install_eras(&wide, ShardCount::new(4).unwrap(), hour()).await.unwrap());
         // Its clock is as far ahead as clocks may be.
-        let watch = EraWatch::new(Arc::clone(&eras), minutes(5));
+        let watch = EraWatch::new(KnownEras::read_at(Arc::clone(&eras), minutes(5)));
         let start = minutes(120);
         let added = add_era(&wide, start, ShardCount::new(8).unwrap(), hour(), minutes(0)).await.unwrap();
         assert!(watch.current().complete_until <= start);
@@ -125,7 +135,7 @@ mod tests {
         let (one, other) = (Memory::new(), Memory::new());
         let eras = Arc::new(install_eras(&one, ShardCount::new(4).unwrap(), hour()).await.unwrap());
         install_eras(&other, ShardCount::new(5).unwrap(), hour()).await.unwrap();
-        let watch = EraWatch::new(Arc::clone(&eras), minutes(0));
+        let watch = EraWatch::new(KnownEras::read_at(Arc::clone(&eras), minutes(0)));
         let failure = watch.refresh(&other, &At(minutes(9))).await.unwrap_err();
         assert!(matches!(failure, ErasFailure::Invalid(ErasError::Changed(_))), "{failure}");
         assert!(watch.refresh(&Memory::new(), &At(minutes(9))).await.is_err());

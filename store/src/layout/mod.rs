@@ -24,5 +24,6 @@ pub use period::{Period, Resolution, ResolutionError};
 pub use retention::RetentionTimes;
 pub use rows::{
     BirthRow, BirthState, BlockRow, CatalogRow, Covered, EraRow, FrameRow, LeaseRow, MarkRow, MarkState,
-    MetricFact, PeriodRow, RejectKind, RejectRow, SealRow, SealSummary, SegmentRow, WriterRow,
+    MetricFact, PeriodRow, RejectCountRow, RejectKind, RejectRow, SealRow, SealSummary, SegmentRow,
+    WriterRow,
 };

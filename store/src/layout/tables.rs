@@ -199,8 +199,44 @@ pub static BIRTHS: Table = Table {
     retention: Retention::Forever,
 };
 
+/// How many rejects of a sender were not kept in an hour because there were too many, with the first as an example. Each
+/// writer has its own rows, and writes them anew as they grow.
+pub static REJECT_COUNTS: Table = Table {
+    name: "reject_counts",
+    partition: &[Column::new("day", Instant)],
+    clustering: &[
+        Column::new("hour", Instant),
+        Column::new("writer", Int),
+        Column::new("sender", Int),
+        Column::new("reason", Text),
+    ],
+    cells: &[
+        Column::new("kind", Text),
+        Column::new("count", Int),
+        Column::new("first", Instant),
+        Column::new("last", Instant),
+        Column::new("topic", Text),
+        Column::new("detail", Text),
+        Column::new("payload", Blob),
+    ],
+    rows: Rows::Versioned,
+    workload: Workload::Archive,
+    retention: Retention::Rejects,
+};
+
 /// Every table, in the order in which a schema creates them.
-pub static ALL: [&Table; 12] = [
-    &ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS, &SEALS, &PERIODS, &WRITERS, &BLOCKS, &FRAMES, &LEASES,
+pub static ALL: [&Table; 13] = [
+    &ERAS,
+    &CATALOG,
+    &MARKS,
+    &SEGMENTS,
+    &REJECTS,
+    &SEALS,
+    &PERIODS,
+    &WRITERS,
+    &BLOCKS,
+    &FRAMES,
+    &LEASES,
     &BIRTHS,
+    &REJECT_COUNTS,
 ];

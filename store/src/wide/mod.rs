@@ -10,6 +10,7 @@ mod datum;
 mod error;
 mod expiry;
 mod faulty;
+mod late;
 mod layer;
 #[cfg(feature = "lsm")]
 pub mod lsm;
@@ -26,6 +27,7 @@ pub use datum::{Datum, Key, Row};
 pub use error::{Effect, ReadError, WriteError};
 pub use expiry::Expiry;
 pub use faulty::{FaultCounts, FaultRates, Faults, Faulty, WriteFault};
+pub use late::Late;
 pub use layer::Layer;
 pub use memory::Memory;
 pub use metered::Metered;

@@ -4,6 +4,7 @@
 mod broker;
 mod crash;
 mod faults;
+mod rejects;
 mod roles;
 mod schema;
 mod sensors;
@@ -39,6 +40,8 @@ fn main() -> ExitCode {
         on_keyspace("a_restarted_broker_loses_nothing_of_a_plain_subscription", ALL, broker::restart),
         on_keyspace("a_shared_subscription_is_made_again_after_a_restart", ALL, broker::restart_of_group),
         on_keyspace("a_consumer_speaks_mqtt_311_where_told_to", ALL, broker::version_311),
+        on_keyspace("rejects_are_listed_shown_replayed_once_and_purged", STORE, rejects::commands),
+        on_keyspace("an_ingester_starts_without_its_store_and_forwards_later", STORE, rejects::without_store),
         on_keyspace("the_schema_is_printed_applied_and_checked", STORE, schema::commands),
         on_keyspace("a_printed_schema_is_one_that_check_accepts", STORE, schema::printed),
         trial(

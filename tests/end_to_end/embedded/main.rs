@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         trial("windows_equal_those_computed_from_the_samples", one, answers::windows),
         trial("devices_and_metrics_are_listed", one, answers::lists),
         trial("bad_requests_say_what_to_change", one, problems::bad_requests),
+        trial("every_documented_path_is_served", one, problems::documented),
         trial("poison_is_kept_and_counted_and_stops_nobody", one, rejects::poison),
         trial("a_wildcard_in_a_topic_ends_only_its_connection", one, rejects::wildcard),
         trial("nothing_vanishes_from_the_metrics_at_any_moment", one, rejects::accounting),

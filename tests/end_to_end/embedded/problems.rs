@@ -1,7 +1,7 @@
 //! Requests that cannot be answered get problem details that say what to change, and the server
 //! goes on.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tidemill_tests::http::Http;
 use tidemill_tests::tidemill::Builder;
@@ -25,6 +25,27 @@ const CASES: &[Case] = &[
     ("/v1/windows", &[("window", "1d"), ("fill", "zero")], 400, "invalid-parameter", "previous"),
     ("/v2/samples", &[], 404, "not-found", "/v1/samples"),
 ];
+
+/// What the document names is served; unit tests compare its list with the routes.
+pub(crate) fn documented() -> Result<()> {
+    let tidemill = Builder::new()?.start()?;
+    let document = tidemill.http().json("/openapi.json", &[])?;
+    let paths = document.get("paths").and_then(Value::as_object).context("no paths")?;
+    ensure!(paths.contains_key("/v1/spool") && paths.contains_key("/v1/status"), "{:?}", paths.keys());
+    for path in paths.keys() {
+        let answer = tidemill.http().get(&path.replace("{id}", "1700000000000-1-1-1"), &[])?;
+        let expected: &[u16] = match path.as_str() {
+            "/v1/rejects/{id}" => &[404],
+            "/v1/metrics" | "/v1/latest" | "/v1/samples" | "/v1/windows" => &[200, 400],
+            _ => &[200],
+        };
+        ensure!(expected.contains(&answer.status), "{path}: {answer:?}");
+    }
+    for path in ["/v1/spool", "/v1/status"] {
+        ensure!(tidemill.http().get(path, &[("colour", "red")])?.status == 400, "{path}");
+    }
+    Ok(())
+}
 
 pub(crate) fn bad_requests() -> Result<()> {
     let tidemill = Builder::new()?.start()?;

@@ -139,7 +139,8 @@ pub(crate) fn in_use() -> Result<()> {
 pub(crate) fn flood() -> Result<()> {
     const FLOOD: u64 = 4_000;
     const BYTES_MAX: u64 = 200_000;
-    let tidemill = Builder::new()?
+    let data = scratch_directory("tidemill-data-")?;
+    let tidemill = on(data.path(), &TOPICS[..1])?
         .set("ingest.reject_device_bytes_per_day_max", BYTES_MAX)
         .set("ingest.reject_bytes_per_day_max", 5 * BYTES_MAX)
         .start()?;
@@ -162,5 +163,16 @@ pub(crate) fn flood() -> Result<()> {
     ensure!(rejects(tidemill.http(), &[("device", "other")])?.len() == 1, "the neighbour's");
     let not_kept = tidemill.http().metrics()?.sum("tidemill_ingest_rejects_not_kept_total", &[]);
     ensure!((not_kept - f64::from(u32::try_from(FLOOD - count)?)).abs() < 0.5, "{not_kept} of {count}");
+    let counted = || -> Result<u64> {
+        let counts = tidemill.http().json("/v1/rejects/counts", &[("device", "bad"), ("reason", "shape")])?;
+        let counts = api::rows(&counts, "counts")?;
+        Ok(counts.iter().filter_map(|count| count.get("count")?.as_u64()).sum())
+    };
+    wait::until("a count of what was not kept", SOON, || Ok((counted()? == FLOOD - count).then_some(())))?;
+    let list = tidemill.command(&["rejects", "list", "--device=bad"])?.finish(SOON)?;
+    list.expect(0, &["not kept: ", "dead_letter  shape  devices/bad/telemetry"])?;
+    let told = Publisher::start(Settings::new(tidemill.mqtt_address(), "told", Protocol::V5))?;
+    told.publish(0, "devices/bad/telemetry", &garbage, SOON)?;
+    told.wait_settled(SOON)?;
     Ok(())
 }

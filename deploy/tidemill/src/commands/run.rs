@@ -29,7 +29,10 @@ pub(crate) async fn run(config: &Config, roles: &[Role]) -> anyhow::Result<Outco
             Ok(outcome)
         }
         Backend::Cassandra { options, apply_schema } => {
-            let store = storage::connect_cassandra(options, *apply_schema).await?;
+            let store = storage::reach_cassandra(options, *apply_schema, || {
+                roles.contains(&Role::Ingest) && config.eras_file().is_some_and(|file| file.read().is_some())
+            });
+            let store = Arc::new(store.await?);
             serve(storage::decorate(store, &registry)?, config, roles, registry, stop).await
         }
     }

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
+use tidemill_analytics::api::{SPOOL_PATH, STATUS_PATH};
 use tidemill_store::wide::Wide;
 
 use super::on_store::{OnStore, is_in_use, mill, on_store};
 use crate::cli::StatusArgs;
 use crate::config::Config;
-use crate::status::{PATH, SPOOL_PATH, gather};
+use crate::status::gather;
 
 /// Every segment that is not ground is looked at.
 const ANSWER_WITHIN: Duration = Duration::from_mins(2);
@@ -41,7 +42,7 @@ pub(crate) async fn status(config: &Config, args: &StatusArgs) -> anyhow::Result
     match on_store(config, show).await {
         Err(error) if is_in_use(&error) => {
             let address = config.http().address;
-            let asked = tokio::task::spawn_blocking(move || ask(address, PATH, ANSWER_WITHIN)).await?;
+            let asked = tokio::task::spawn_blocking(move || ask(address, STATUS_PATH, ANSWER_WITHIN)).await?;
             show.print(
                 &asked.with_context(|| format!("{error:#}; the service at {address} gives no status"))?,
             )

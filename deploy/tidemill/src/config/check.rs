@@ -26,6 +26,7 @@ use super::raw::{
 };
 use super::spool::{SpoolConfig, spool};
 use super::templates::templates;
+use crate::eras_file::ErasFile;
 
 /// Configuration that can be acted on.
 #[derive(Debug, Clone)]
@@ -124,6 +125,15 @@ impl Config {
     /// The spool, where there is one.
     pub(crate) const fn spool(&self) -> Option<&SpoolConfig> {
         self.spool.as_ref()
+    }
+
+    /// Where the eras are remembered, where there is a spool.
+    pub(crate) fn eras_file(&self) -> Option<ErasFile> {
+        let store = match &self.backend {
+            Backend::Embedded(options) => format!("embedded {}", options.dir.display()),
+            Backend::Cassandra { options, .. } => format!("cassandra {}", options.keyspace.as_str()),
+        };
+        self.spool.as_ref().map(|spool| ErasFile::new(&spool.directory, store))
     }
 
     /// The brokers to consume from, where there are any.

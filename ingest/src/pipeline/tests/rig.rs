@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidemill_store::append::AppendMetrics;
 use tidemill_store::codec::segment::{Limits, Segment};
-use tidemill_store::layout::tables::{CATALOG, MARKS, REJECTS, SEGMENTS};
+use tidemill_store::layout::tables::{CATALOG, MARKS, REJECT_COUNTS, REJECTS, SEGMENTS};
 use tidemill_store::layout::{
-    BucketWidth, CatalogRow, Eras, MarkRow, MarkState, Place, RejectRow, SegmentRow, ShardCount,
+    BucketWidth, CatalogRow, Eras, KnownEras, MarkRow, MarkState, Place, RejectCountRow, RejectRow,
+    SegmentRow, ShardCount,
 };
 use tidemill_store::model::{Clock, Shard, Timestamp, Value, WriterId};
 use tidemill_store::wide::{Bounds, Datum, Faults, Faulty, Key, Memory, Row, Scan, Table, Wide};
@@ -125,7 +126,7 @@ impl Rig {
         let spool = spool(&metrics, Arc::clone(&shared)).into();
         let parts = PipelineParts {
             wide: Arc::new(wide),
-            eras: Arc::clone(&eras),
+            eras: KnownEras::read_at(Arc::clone(&eras), shared.now()),
             writer,
             clock: shared,
             metrics: metrics.clone(),
@@ -220,7 +221,7 @@ impl Rig {
     pub(super) async fn rejects(&self) -> Vec<RejectRow> {
         let mut rejects = Vec::new();
         let day = START_MILLIS.div_euclid(86_400_000) * 86_400_000;
-        for slot in 0..16 {
+        for slot in 0..=16 {
             let partition = Key::from([Datum::Instant(day), Datum::Int(slot)]);
             for row in self.rows(&REJECTS, partition).await {
                 rejects.push(RejectRow::from_row(&row).unwrap());
@@ -228,6 +229,13 @@ impl Rig {
         }
         rejects.sort_by_key(|row| row.n);
         rejects
+    }
+
+    /// What is counted of rejects that are not kept.
+    pub(super) async fn reject_counts(&self) -> Vec<RejectCountRow> {
+        let partition = RejectCountRow::partition(Timestamp::from_millis(START_MILLIS).unwrap());
+        let rows = self.rows(&REJECT_COUNTS, partition).await;
+        rows.iter().map(|row| RejectCountRow::from_row(row).unwrap()).collect()
     }
 
     pub(super) async fn open_marks(&self) -> usize {

@@ -1,9 +1,11 @@
 //! Sparkplug nodes through the pipeline: births are durable, outlive it, and are asked for where they are missing.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tidemill_store::layout::RejectKind;
 use tidemill_store::layout::tables::BIRTHS;
+use tidemill_store::layout::{RejectKind, RejectRow};
 use tidemill_store::model::Value;
 use tidemill_store::wide::{Faults, Faulty, Memory, WriteFault};
 use tokio::time::sleep;
@@ -35,6 +37,10 @@ fn on(memory: &Memory) -> Rig {
 
 async fn send(intake: &mut PipelineIntake, message: &str, payload: &'static [u8]) {
     intake.submit(vec![publish(message, payload)]).await.unwrap().await.unwrap();
+}
+
+async fn waiting(rig: &Rig) -> Vec<RejectRow> {
+    rig.rejects().await.into_iter().filter(|row| row.reason == "no_birth").collect()
 }
 
 fn publish(message: &str, payload: &'static [u8]) -> Publish {
@@ -84,8 +90,54 @@ async fn data_before_a_birth_is_kept_and_asks_for_one() {
     assert!(commands.try_recv().is_err(), "once in a while");
     send(&mut intake, "NBIRTH", BIRTH).await;
     send(&mut intake, "NDATA", DATA).await;
+    sleep(Duration::from_secs(5)).await;
+    assert!(waiting(&rig).await.is_empty());
     let accounting = rig.accounting();
-    assert_eq!((accounting.stored, accounting.dead_lettered, accounting.quarantined), (1, 1, 2));
+    assert_eq!((accounting.stored, accounting.dead_lettered, accounting.quarantined), (3, 1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_waited_is_taken_by_itself_when_the_birth_comes_once_and_even_after_a_restart() {
+    let memory = Memory::new();
+    let first = on(&memory);
+    let mut intake = first.pipeline.intake();
+    for _ in 0..3 {
+        send(&mut intake, "NDATA", DATA).await;
+    }
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(waiting(&first).await.len(), 3, "nobody knows what it says");
+    drop((first, intake));
+    let second = Rig::restarted(&memory, sparkplug());
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!((waiting(&second).await.len(), second.accounting().received), (3, 0));
+    send(&mut second.pipeline.intake(), "NBIRTH", BIRTH).await;
+    sleep(Duration::from_mins(1)).await;
+    assert!(waiting(&second).await.is_empty());
+    let accounting = second.accounting();
+    assert_eq!((accounting.received, accounting.stored, accounting.in_flight), (4, 3, 0));
+    let mut temps: Vec<_> = second
+        .samples()
+        .await
+        .into_iter()
+        .filter(|(_, metric, ..)| metric == "temp")
+        .map(|(.., value)| value)
+        .collect();
+    temps.sort_by_key(|value| format!("{value:?}"));
+    temps.dedup();
+    assert_eq!(temps, [20.5, 21.5, 22.5].map(Value::F64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_birth_does_not_explain_goes_on_waiting_and_others_are_not_held_up() {
+    let rig = on(&Memory::new());
+    let mut intake = rig.pipeline.intake();
+    send(&mut intake, "NDATA", b"\x12\x06\x10\x63\x20\x0a\x50\x01").await;
+    send(&mut intake, "NDATA", DATA).await;
+    assert_eq!(waiting(&rig).await.len(), 2);
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(waiting(&rig).await.len(), 1, "no birth names the alias");
+    assert_eq!(rig.accounting().stored, 1);
 }
 
 #[tokio::test(start_paused = true)]

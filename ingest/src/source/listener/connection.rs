@@ -218,8 +218,8 @@ where
         if let Poll::Ready(event) = self.poll_stop(context) {
             return Poll::Ready(event);
         }
-        let out = &mut self.transport.out;
-        match self.window.poll_settled(context, |id| reply::acknowledge(id, out)) {
+        let (version, out) = (self.session.version(), &mut self.transport.out);
+        match self.window.poll_settled(context, |id, verdict| reply::acknowledge(version, id, verdict, out)) {
             Poll::Ready(Ok(_)) => {
                 self.window.show();
                 return Poll::Ready(Event::Progress);

@@ -7,6 +7,7 @@ use super::properties::{
     SHARED_AVAILABLE, SUBSCRIPTION_ID_AVAILABLE, TOPIC_ALIAS_MAXIMUM, WILDCARD_AVAILABLE,
 };
 use super::violation::Violation;
+use crate::source::Verdict;
 
 /// The protocol a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,10 +131,16 @@ pub(super) fn refuse_malformed_connect(violation: Violation, out: &mut BytesMut)
     out.put_slice(&[0x20, 3, 0, violation.reason_code(), 0]);
 }
 
-/// PUBACK; success has the same four bytes in both versions.
-pub(super) fn acknowledge(packet_id: u16, out: &mut BytesMut) {
+/// The reason code "quota exceeded" of MQTT 5 (3.4.2.1).
+const QUOTA_EXCEEDED: u8 = 0x97;
+
+/// PUBACK; success has the same four bytes in both versions, and MQTT 3.1.1 has nothing else.
+pub(super) fn acknowledge(version: Version, packet_id: u16, verdict: Verdict, out: &mut BytesMut) {
     let [high, low] = packet_id.to_be_bytes();
-    out.put_slice(&[0x40, 2, high, low]);
+    match (version, verdict) {
+        (Version::V5, Verdict::OverQuota) => out.put_slice(&[0x40, 3, high, low, QUOTA_EXCEEDED]),
+        (Version::V311 | Version::V5, _) => out.put_slice(&[0x40, 2, high, low]),
+    }
 }
 
 /// SUBACK that refuses every filter: nothing is ever delivered here. MQTT 5 has a code that says so
@@ -255,9 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_message_over_a_quota_is_told_so_where_the_protocol_can() {
+        let acknowledged = |version, verdict| {
+            let mut out = BytesMut::new();
+            acknowledge(version, 9, verdict, &mut out);
+            out.to_vec()
+        };
+        let told = acknowledged(Version::V5, Verdict::OverQuota);
+        let v5::Packet::PublishAck(ack) = as_v5(told.as_slice().into()) else { panic!("not a PUBACK") };
+        assert_eq!((ack.packet_id.get(), ack.reason_code), (9, v5::PublishAckReason::QuotaExceeded));
+        assert_eq!(acknowledged(Version::V311, Verdict::OverQuota), [0x40, 2, 0, 9]);
+    }
+
+    #[test]
     fn short_replies_are_as_the_standard_says() {
         let mut out = BytesMut::new();
-        acknowledge(0x1234, &mut out);
+        acknowledge(Version::V5, 0x1234, Verdict::Taken, &mut out);
         refuse_unsubscriptions(Version::V311, 2, 3, &mut out);
         answer_ping(&mut out);
         disconnect(0x8E, &mut out);

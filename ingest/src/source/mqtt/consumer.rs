@@ -354,7 +354,7 @@ impl Consumer {
     fn poll_settled<I>(&mut self, context: &mut Context<'_>) -> Poll<Event<I>> {
         let mut failed = None;
         let requests = &self.requests;
-        let settled = self.window.poll_settled(context, |id| {
+        let settled = self.window.poll_settled(context, |id, _| {
             if let Err(fault) = requests.acknowledge(id) {
                 failed = Some(fault);
             }

@@ -25,7 +25,7 @@ impl RejectKind {
         }
     }
 
-    fn from_str(name: &str) -> Option<Self> {
+    pub(super) fn from_str(name: &str) -> Option<Self> {
         [Self::DeadLetter, Self::Quarantine].into_iter().find(|kind| kind.as_str() == name)
     }
 }

@@ -15,7 +15,7 @@ use tidemill_analytics::moment::parse;
 use tidemill_store::layout::RejectKind;
 use tidemill_store::model::{Clock, TimeRange};
 use tidemill_store::rejects::{self, Listed, RejectFilter, RejectPage, RejectPlace};
-use tidemill_store::wide::{Wide, WriteTime};
+use tidemill_store::wide::Wide;
 
 use super::on_store::{OnStore, is_in_use, on_store};
 use crate::cli::{RejectFilterArgs, RejectsAction, RejectsArgs};
@@ -24,6 +24,8 @@ use crate::config::{Config, load};
 
 /// Rejects that are looked at together.
 const PAGE: usize = 100;
+/// Counts of what was not kept that a list shows.
+const COUNTS_MAX: usize = 1_000;
 
 /// Opens the store that configuration names, and does what was asked.
 pub(crate) async fn rejects(args: RejectsArgs) -> anyhow::Result<()> {
@@ -113,7 +115,9 @@ async fn list<W: Wide>(wide: &W, args: &RejectFilterArgs) -> anyhow::Result<()> 
         let lines = page.iter().fold(String::new(), |lines, listed| lines + &show::line(listed));
         super::print(&lines)?;
     }
-    Ok(())
+    let (counts, more) = rejects::counts(wide, &filter(args)?, COUNTS_MAX).await?;
+    let lines = counts.iter().fold(String::new(), |lines, count| lines + &show::count(count));
+    super::print(&(lines + if more { show::MORE_COUNTS } else { "" }))
 }
 
 async fn show_one<W: Wide>(wide: &W, id: &str) -> anyhow::Result<()> {
@@ -139,9 +143,7 @@ async fn purge<W: Wide>(wide: &W, args: &RejectFilterArgs, yes: bool) -> anyhow:
     })
 }
 
-/// Deletes a reject, even one that was written by a clock that goes ahead of ours.
+/// Deletes a reject for good.
 async fn delete<W: Wide>(wide: &W, place: &RejectPlace) -> anyhow::Result<()> {
-    let behind = place.received_at.saturating_add(std::time::Duration::from_mins(1));
-    let at = SystemClock.now().max(behind);
-    Ok(rejects::delete(wide, place, WriteTime::from_micros(at.micros_floor())).await?)
+    Ok(rejects::delete(wide, place, rejects::delete_time(place, SystemClock.now())).await?)
 }

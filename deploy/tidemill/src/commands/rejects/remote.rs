@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::Value as Json;
 
 use super::PAGE;
-use super::show::{Line, Whole};
+use super::show::{CountLine, Line, MORE_COUNTS, Whole};
 use crate::cli::RejectFilterArgs;
 use crate::commands::print;
 
@@ -34,7 +34,13 @@ pub(super) fn list(address: SocketAddr, args: &RejectFilterArgs) -> anyhow::Resu
             None => break,
         }
     }
-    Ok(())
+    let mut query = vec![("start", args.since.as_str()), ("end", args.until.as_str())];
+    query.extend(filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
+    let answer = get(address, "/v1/rejects/counts", &query)?;
+    let counts = answer.get("counts").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    let lines = counts.iter().map(|count| count_line(count).print()).collect::<String>();
+    let more = answer.get("more").and_then(Json::as_bool).unwrap_or_default();
+    print(&(lines + if more { MORE_COUNTS } else { "" }))
 }
 
 /// Prints one of them whole.
@@ -58,6 +64,19 @@ fn line(reject: &Json) -> Line<'_> {
         detail: of("detail"),
         topic: of("topic"),
         payload_bytes: reject.get("payload_bytes").and_then(Json::as_u64).unwrap_or_default(),
+    }
+}
+
+fn count_line(count: &Json) -> CountLine<'_> {
+    let of = |name| count.get(name).and_then(Json::as_str).unwrap_or_default();
+    CountLine {
+        first: of("first"),
+        last: of("last"),
+        count: count.get("count").and_then(Json::as_u64).unwrap_or_default(),
+        kind: of("kind"),
+        reason: of("reason"),
+        detail: of("detail"),
+        topic: of("topic"),
     }
 }
 

@@ -15,7 +15,8 @@ use tidemill_ingest::reject_gate::RejectRates;
 use tidemill_ingest::rejects::{is_cut, replayed_at};
 use tidemill_ingest::source::{Completion, Publish, Qos};
 use tidemill_store::append::AppendMetrics;
-use tidemill_store::layout::{RejectRow, install_eras};
+use tidemill_store::layout::{KnownEras, RejectRow, install_eras};
+use tidemill_store::model::Clock;
 use tidemill_store::rejects::{self, Listed, RejectPlace};
 use tidemill_store::wide::Wide;
 use tokio::time::Instant;
@@ -50,9 +51,11 @@ pub(super) async fn replay<W: Wide>(
 ) -> anyhow::Result<()> {
     let era = config.first_era();
     let metrics = IngestMetrics::default();
+    let read_at = SystemClock.now();
+    let eras = install_eras(&*wide, era.shards, era.bucket_width).await?;
     let parts = PipelineParts {
         wide: Arc::clone(&wide),
-        eras: Arc::new(install_eras(&*wide, era.shards, era.bucket_width).await?),
+        eras: KnownEras::read_at(Arc::new(eras), read_at),
         writer: fresh_writer()?,
         clock: Arc::new(SystemClock),
         metrics: metrics.clone(),
@@ -78,6 +81,7 @@ pub(super) async fn replay<W: Wide>(
 /// `config` of a pipeline that only counts what it refuses.
 fn keeping_nothing(config: &IngestConfig) -> IngestConfig {
     let mut config = config.clone();
+    config.rejects.takes_waiting = false;
     config.rejects.rates = RejectRates { device_bytes_per_day_max: 0, bytes_per_day_max: 0 };
     config
 }

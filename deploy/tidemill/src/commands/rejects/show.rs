@@ -2,7 +2,7 @@
 //! shown escaped: they come from strangers.
 
 use tidemill_analytics::moment::Utc;
-use tidemill_store::layout::RejectRow;
+use tidemill_store::layout::{RejectCountRow, RejectRow};
 use tidemill_store::rejects::{Listed, RejectPlace};
 
 /// Longest detail in a list, in characters.
@@ -44,6 +44,43 @@ impl Whole<'_> {
              detail:       {detail}\ntopic:        {topic}\npayload:      {payload_bytes} bytes\n{payload}\n"
         )
     }
+}
+
+/// What is shown of rejects that were not kept.
+pub(super) struct CountLine<'a> {
+    pub(super) first: &'a str,
+    pub(super) last: &'a str,
+    pub(super) count: u64,
+    pub(super) kind: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) detail: &'a str,
+    pub(super) topic: &'a str,
+}
+
+/// What a list says where there are more counts than it shows.
+pub(super) const MORE_COUNTS: &str = "not kept: there are more counts; ask for a shorter time\n";
+
+impl CountLine<'_> {
+    pub(super) fn print(&self) -> String {
+        let Self { first, last, count, kind, reason, detail, topic } = self;
+        let detail: String = detail.chars().take(DETAIL_CHARS).collect();
+        let (topic, detail) = (plain(topic), plain(&detail));
+        format!("not kept: {count} from {first} to {last}  {kind}  {reason}  {topic}  the first: {detail}\n")
+    }
+}
+
+/// The line of a count of the store.
+pub(super) fn count(row: &RejectCountRow) -> String {
+    CountLine {
+        first: &Utc(row.first).to_string(),
+        last: &Utc(row.last).to_string(),
+        count: row.count,
+        kind: row.kind.as_str(),
+        reason: &row.reason,
+        detail: &row.detail,
+        topic: &row.topic,
+    }
+    .print()
 }
 
 /// The line of a reject of the store.

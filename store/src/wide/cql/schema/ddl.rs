@@ -205,6 +205,9 @@ fn comment(table: &Table) -> &'static str {
         "frames" => "Rollups of ground samples: one metric, one resolution, many sources",
         "leases" => "Which process grinds which shard",
         "births" => "What Sparkplug nodes and devices said of themselves last",
+        "reject_counts" => {
+            "How many messages of a sender could neither be taken nor kept, by hour and reason"
+        }
         "rejects" => "Messages that could not be taken, with the reason",
         "schema_version" => "Which versions of the schema were applied, when and by what",
         _ => "A table of Tidemill",

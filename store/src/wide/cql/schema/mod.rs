@@ -14,7 +14,8 @@ use std::fmt::Write as _;
 use super::options::{CqlOptions, Keyspace};
 use super::session::OpenError;
 use crate::layout::tables::{
-    BIRTHS, BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, PERIODS, REJECTS, SEALS, SEGMENTS, WRITERS,
+    BIRTHS, BLOCKS, CATALOG, ERAS, FRAMES, LEASES, MARKS, PERIODS, REJECT_COUNTS, REJECTS, SEALS, SEGMENTS,
+    WRITERS,
 };
 use crate::wide::ColumnType::{Instant, Int, Text};
 use crate::wide::{Column, Retention, Rows, Table, Workload};
@@ -25,7 +26,7 @@ pub use drift::Drift;
 pub use server::{Server, ServerError, Version};
 
 /// The version that this program applies and works with.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// What the versions are of: other parts could have their own in the same keyspace.
 const COMPONENT: &str = "tidemill";
@@ -41,7 +42,7 @@ struct Migration {
 }
 
 /// Every version, in order. What is here was applied somewhere: only add.
-static MIGRATIONS: [Migration; 3] = [
+static MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, tables: &[&ERAS, &CATALOG, &MARKS, &SEGMENTS, &REJECTS], altered: &[] },
     Migration {
         version: 2,
@@ -49,6 +50,7 @@ static MIGRATIONS: [Migration; 3] = [
         altered: &[&MARKS, &REJECTS],
     },
     Migration { version: 3, tables: &[&BIRTHS], altered: &[] },
+    Migration { version: 4, tables: &[&REJECT_COUNTS], altered: &[] },
 ];
 
 /// Which versions were applied.
