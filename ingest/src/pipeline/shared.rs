@@ -23,6 +23,7 @@ use crate::config::{IngestConfig, RejectLimits};
 use crate::decode::NamePool;
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, Rejected};
+use crate::policy::ERAS_UNKNOWN;
 use crate::reject_counts::RejectCounts;
 use crate::reject_gate::{Claim, Keeping, KeptBefore, ROW_OVERHEAD, RejectGate};
 use crate::rejects::Reject;
@@ -142,8 +143,9 @@ impl Keeper {
         let bytes =
             reject.topic.len() + reject.payload.len().min(self.limits.kept_bytes_max(reason)) + ROW_OVERHEAD;
         let claim = Claim { sender: whose.sender, reason, bytes: number(bytes) };
-        let keeping = lock(&self.gate).judge(&claim, reject.received_at);
-        let is_kept = keeping == Keeping::Kept;
+        // That eras are not known is no sender's fault, and what is so kept is bounded by the spool.
+        let is_kept =
+            reason == ERAS_UNKNOWN || lock(&self.gate).judge(&claim, reject.received_at) == Keeping::Kept;
         let Whose { message, samples, ack, .. } = whose;
         if let Some(group) = group.owed() {
             group.note_samples(Rejected { message, kind, reason, samples, is_kept });

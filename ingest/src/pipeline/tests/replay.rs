@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::rig::{Rig, START_MILLIS, config, eras, one, publish};
 use crate::pipeline::intake::number;
 use crate::pipeline::{Replayed, StillRefused};
+use crate::reject_gate::RejectRates;
 use crate::source::{Intake, Publish, Qos, Verdict};
 use crate::topic::TopicTemplates;
 
@@ -120,7 +121,11 @@ async fn limits_of_rejects_go_on_after_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_after_the_eras_are_known_waits_and_is_taken_when_they_are_known() {
-    let rig = Rig::new();
+    let mut config = config();
+    // Limits of rejects are for what senders do wrong.
+    config.rejects.rates = RejectRates { device_bytes_per_day_max: 1, bytes_per_day_max: 1 };
+    let memory = Memory::new();
+    let rig = Rig::restarted(&memory, config);
     sleep(Duration::from_hours(2)).await;
     let mut intake = rig.pipeline.intake();
     for value in [1, 2] {

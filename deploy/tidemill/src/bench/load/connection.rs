@@ -128,8 +128,16 @@ impl Connection {
             }
             let full = self.unacknowledged.count() >= self.window || !all_written;
             let next = schedule.next().filter(|_| doing == Phase::Send && !full);
-            let interest =
-                if all_written { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            // With QoS 0 no answer comes that would wake it.
+            let goes_on = doing == Phase::Send
+                && self.plan.qos == Qos::AtMostOnce
+                && schedule.next().is_none()
+                && schedule.due(now) > 0;
+            let interest = if all_written && !goes_on {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
             tokio::select! {
                 biased;
                 ready = self.stream.ready(interest) => {

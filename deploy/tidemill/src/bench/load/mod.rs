@@ -322,3 +322,53 @@ fn nanos(duration: Duration) -> u64 {
 fn whole(number: f64) -> u64 {
     Duration::try_from_secs_f64(number).map_or(1, |duration| duration.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Accepts one client and reads what it sends until it leaves.
+    fn sink(listener: TcpListener) -> std::thread::JoinHandle<u64> {
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut buffer = vec![0; READ_BYTES];
+            assert!(stream.read(&mut buffer).unwrap() > 0);
+            stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+            let mut received = 0;
+            while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                received += u64::try_from(read).unwrap();
+            }
+            received
+        })
+    }
+
+    #[tokio::test]
+    async fn without_acknowledgements_a_connection_goes_on_when_everything_was_written() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, received) = (listener.local_addr().unwrap(), sink(listener));
+        let load = Load {
+            connections: 1,
+            devices: 1,
+            window: 1,
+            qos: Qos::AtMostOnce,
+            version: Version::V311,
+            shape: Shape::Flat,
+            shares: Shares { late_percent: 0, late_by: Duration::ZERO, duplicate_percent: 0 },
+            rate: Rate::Full,
+            threads: 1,
+        };
+        let generator = Generator::open(&load, address).await.unwrap();
+        generator.set(Phase::Send);
+        let much = async {
+            while generator.counts().published < 50_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), much).await.expect("it goes on");
+        let (_, counts) = generator.finish().await.unwrap();
+        assert!(received.join().unwrap() > counts.published * 100);
+    }
+}
