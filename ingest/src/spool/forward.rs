@@ -1,5 +1,6 @@
-//! Brings what is in the spool to the store: in order for each shard, under the same keys, again and again until it is
-//! taken (I5), and at a bounded rate while live messages need the store, too.
+//! Brings what is in the spool to the store: for each shard in order (only segments between two marks go together, their
+//! keys say which came first), under the same keys, again and again until it is taken (I5), and at a bounded rate while
+//! live messages need the store, too.
 //!
 //! Only a forwarder writes what a writer has once handed to the spool, so segments stay dense. Marks are written anew at
 //! the time of forwarding: one of the outage may look abandoned by now, or be gone.
@@ -12,9 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::{self, TryStreamExt};
 use tidemill_store::append::{PlannedWrite, RetryPolicy};
-use tidemill_store::layout::tables::{MARKS, REJECTS};
+use tidemill_store::layout::tables::{MARKS, REJECTS, SEGMENTS};
 use tidemill_store::model::Clock;
-use tidemill_store::wide::{Datum, Row, Wide, WriteError, WriteTime};
+use tidemill_store::wide::{Datum, Key, Row, Wide, WriteError, WriteTime};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::handle::{Chunk, Spool};
@@ -25,6 +26,10 @@ use super::record::{self, RecordError};
 const CHUNK_BYTES: usize = 1 << 20;
 /// Shards that are forwarded at once.
 const LANES_MAX: usize = 8;
+/// Segments of a shard that are forwarded at once.
+const SEGMENTS_MAX: usize = 16;
+/// What took longer is forwarded once more: a mill takes the mark of a silent writer for abandoned after a day.
+const MARK_AGE_MAX: Duration = Duration::from_hours(1);
 /// How often an idle spool is looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a file is read that the disk does not give, before it is passed over.
@@ -104,16 +109,36 @@ impl<W: Wide> Forwarder<W> {
                 Taken::SetAside { .. } => done.push((position, None)),
             }
         }
-        stream::iter(lanes.into_values().map(Ok))
-            .try_for_each_concurrent(LANES_MAX, |lane| async move {
-                for write in lane {
-                    self.write(write).await?;
-                }
-                Ok::<_, ForwardFailure>(())
-            })
-            .await?;
+        lanes.values_mut().for_each(leave_out_repeated_marks);
+        let mut started = Instant::now();
+        self.forward_lanes(&lanes).await?;
+        while started.elapsed() > MARK_AGE_MAX {
+            // The store was away in the middle, and the marks may be gone by now.
+            started = Instant::now();
+            self.forward_lanes(&lanes).await?;
+        }
         self.spool.forwarded(done).await;
         Ok(u64::try_from(all).unwrap_or(u64::MAX))
+    }
+
+    async fn forward_lanes(
+        &self,
+        lanes: &BTreeMap<Option<i64>, Vec<PlannedWrite>>,
+    ) -> Result<(), ForwardFailure> {
+        stream::iter(lanes.values().map(Ok))
+            .try_for_each_concurrent(LANES_MAX, |lane| self.forward_lane(lane))
+            .await
+    }
+
+    /// Forwards what must stay in order. Segments that follow each other need not wait for each other: their keys say
+    /// which came first, and nobody takes one for granted before those in front of it.
+    async fn forward_lane(&self, lane: &[PlannedWrite]) -> Result<(), ForwardFailure> {
+        for together in lane.chunk_by(|one, next| is_segment(one) && is_segment(next)) {
+            stream::iter(together.iter().cloned().map(Ok))
+                .try_for_each_concurrent(SEGMENTS_MAX, |write| self.write(write))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn write(&self, mut write: PlannedWrite) -> Result<(), ForwardFailure> {
@@ -161,6 +186,27 @@ impl<W: Wide> Forwarder<W> {
 /// What must stay in order: all tables of a shard. Rejects depend on nothing.
 fn lane(write: &PlannedWrite) -> Option<i64> {
     if *write.table == REJECTS { None } else { write.partition.part(0).and_then(Datum::as_int) }
+}
+
+/// Leaves out marks that say what the last one of the same bucket and writer said: each plan comes with its own, and a
+/// segment would wait for every one of them.
+fn leave_out_repeated_marks(lane: &mut Vec<PlannedWrite>) {
+    let mut last: BTreeMap<Key, Row> = BTreeMap::new();
+    lane.retain(|write| {
+        if *write.table != MARKS {
+            return true;
+        }
+        let mut says_more = false;
+        for mut row in write.rows.iter().cloned() {
+            set_time(&mut row, WriteTime::from_micros(0));
+            says_more |= last.insert(row.clustering.clone(), row.clone()).is_none_or(|before| before != row);
+        }
+        says_more
+    });
+}
+
+fn is_segment(write: &PlannedWrite) -> bool {
+    *write.table == SEGMENTS
 }
 
 fn set_time(mark: &mut Row, at: WriteTime) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tidemill_store::model::{Clock, WriterId};
-use tidemill_store::wide::{Faults, Faulty, Memory};
-use tokio::time::{sleep, timeout};
+use tidemill_store::wide::{FaultRates, Faults, Faulty, Memory};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::rig::{Rig, config, eras, one, publish, seconds};
 use crate::metrics::IngestMetrics;
@@ -113,6 +113,28 @@ async fn live_messages_do_not_wait_for_a_backlog_that_is_forwarded_slowly() {
     until("an empty spool", || rig.accounting().spooled == 0).await;
     assert!(during.stored < 200, "{during:?}");
     assert_eq!(values(&rig.samples().await), (0..120).collect::<Vec<_>>());
+    assert_eq!(rig.metrics.violations(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_of_small_segments_does_not_wait_for_the_store_one_by_one() {
+    let rig = rig(&FaultyDisk::default(), &Memory::new(), 1, options());
+    let mut intake = rig.pipeline.intake();
+    rig.faults.pause();
+    for value in 0..400 {
+        intake.submit(vec![one("d", value)]).await.unwrap().await.unwrap();
+    }
+    rig.faults.set_rates(FaultRates {
+        delayed: 1_000,
+        delay_max: Duration::from_millis(40),
+        ..FaultRates::default()
+    });
+    rig.faults.resume();
+    until("the first one", || rig.accounting().spooled < 400).await;
+    let started = Instant::now();
+    until("an empty spool", || rig.accounting().spooled == 0).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "8 s one by one: {:?}", started.elapsed());
+    assert_eq!(values(&rig.samples().await), (0..400).collect::<Vec<_>>());
     assert_eq!(rig.metrics.violations(), 0);
 }
 
