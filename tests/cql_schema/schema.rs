@@ -121,8 +121,10 @@ pub(crate) async fn table_options(options: CqlOptions) -> Result<()> {
     ensure!(seals == expect("UnifiedCompactionStrategy", "LZ4Compressor", 864_000, 0), "{seals:?}");
     let segments = describe("segments").await?;
     ensure!(segments == expect("UnifiedCompactionStrategy", "", 14_400, 0), "{segments:?}");
-    let rejects = describe("rejects").await?;
-    ensure!(rejects == expect("TimeWindowCompactionStrategy", "", 14_400, 2_592_000), "{rejects:?}");
+    for table in ["rejects", "reject_counts"] {
+        let found = describe(table).await?;
+        ensure!(found == expect("TimeWindowCompactionStrategy", "", 14_400, 2_592_000), "{table}: {found:?}");
+    }
     Ok(())
 }
 
@@ -131,9 +133,12 @@ pub(crate) async fn retention(options: CqlOptions) -> Result<()> {
     let mut options = options;
     options.rejects_retention = Duration::from_hours(48);
     let drift = schema::check(&options).await?.drift;
-    let retention = Drift::Retention { table: "rejects", found: 2_592_000, expected: 172_800 };
-    let (found, expected) = ("in windows of 1 DAYS".to_owned(), "in windows of 2 HOURS".to_owned());
-    ensure!(drift == [retention, Drift::Window { table: "rejects", found, expected }], "{drift:?}");
+    let late = |table| {
+        let (found, expected) = ("in windows of 1 DAYS".to_owned(), "in windows of 2 HOURS".to_owned());
+        let retention = Drift::Retention { table, found: 2_592_000, expected: 172_800 };
+        [retention, Drift::Window { table, found, expected }]
+    };
+    ensure!(drift == [late("rejects"), late("reject_counts")].concat(), "{drift:?}");
     connect(&options).await.context("another retention is no reason not to start")?;
     schema::apply(&options).await?;
     let drift = schema::check(&options).await?.drift;
