@@ -15,7 +15,7 @@ pub(crate) enum Sabotage {
     None,
     /// Groups are acknowledged when they are taken, not when they are durable (I1).
     EarlyAck,
-    /// The store loses one write in a thousand though it says that it has it (I1).
+    /// The store loses one write in two hundred though it says that it has it (I1).
     LossyStore,
     /// One message in fifty is taken, acknowledged, and forgotten (I2).
     Swallow,

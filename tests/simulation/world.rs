@@ -339,7 +339,7 @@ fn rates(random: &mut Random, sabotage: Sabotage) -> FaultRates {
 }
 
 fn lose_one_in(sabotage: Sabotage) -> Option<std::num::NonZeroU64> {
-    if sabotage == Sabotage::LossyStore { std::num::NonZeroU64::new(1_000) } else { None }
+    if sabotage == Sabotage::LossyStore { std::num::NonZeroU64::new(200) } else { None }
 }
 
 async fn samples(memory: Memory) -> Result<Vec<Sample>> {
