@@ -39,15 +39,19 @@ pub(crate) fn twice_the_rate() -> Result<Findings> {
     let settings = Settings::new(tidemill.mqtt_address(), "over", DEVICES);
     let quality = Quality::AtLeastOnce { window: WINDOW };
     let mut load = Load::start(&Settings { quality, rate: Some(rate), ..settings.clone() })?;
-    let careless = Settings { name: "careless".to_owned(), quality: Quality::AtMostOnce, ..settings };
-    let careless = Load::start(&Settings { rate: Some(rate), ..careless })?;
+    let careless = |name: &str, rate: Option<f64>| {
+        let name = name.to_owned();
+        Load::start(&Settings { name, quality: Quality::AtMostOnce, rate, ..settings.clone() })
+    };
+    let as_fast = careless("careless", Some(rate))?;
     let (resident, latency) = watch(&tidemill, &load, Duration::from_secs(lasting))?;
-    wait::until("QoS 0 to be shed", SOON, || {
-        Ok((Accounting::scrape(tidemill.http())?.shed > 0.5).then_some(()))
-    })?;
+    let shed = || -> Result<bool> { Ok(Accounting::scrape(tidemill.http())?.shed > 0.5) };
+    // What can be sustained was measured beside other rows; the machine may have more to give by now.
+    let flat_out = if shed()? { None } else { Some(careless("flat-out", None)?) };
+    wait::until("QoS 0 to be shed", SOON, || Ok(shed()?.then_some(())))?;
     let over = wait::now();
-    let connections = load.connections() + careless.connections();
-    drop(careless);
+    let connections = load.connections() + as_fast.connections();
+    drop((as_fast, flat_out));
     load.finish(DRAINS_WITHIN)?;
     let accounting = wait::until("nothing in flight of the load", DRAINS_WITHIN, || {
         let accounting = Accounting::scrape(tidemill.http())?;

@@ -25,8 +25,9 @@ const OUTGOING_MAX: u16 = 16;
 pub(super) enum Heard {
     /// The broker accepted; whether it kept our session.
     Connected { session_present: bool },
-    /// A message, with its packet identifier where it is to be acknowledged.
-    Message(Publish, Option<u16>),
+    /// A message, with its packet identifier where it is to be acknowledged; `again` where the broker says that it has
+    /// sent it before.
+    Message { publish: Publish, packet_id: Option<u16>, again: bool },
     /// The answer to our subscriptions: all granted.
     Subscribed,
     /// The answer to taking back a subscription.
@@ -245,9 +246,10 @@ fn heard_v311(event: rumqttc::Event) -> Result<Heard, Fault> {
                 QoS::AtLeastOnce => (Qos::AtLeastOnce, Some(publish.pkid)),
                 QoS::ExactlyOnce => return Err(exactly_once()),
             };
+            let again = publish.dup;
             let topic = Bytes::from(publish.topic);
             let publish = Publish { topic, payload: publish.payload, qos, retained: publish.retain };
-            Ok(Heard::Message(publish, packet_id))
+            Ok(Heard::Message { publish, packet_id, again })
         }
         Event::Incoming(Packet::SubAck(ack)) => {
             let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);
@@ -274,8 +276,10 @@ fn heard_v5(event: v5::Event) -> Result<Heard, Fault> {
                 QoS::AtLeastOnce => (Qos::AtLeastOnce, Some(publish.pkid)),
                 QoS::ExactlyOnce => return Err(exactly_once()),
             };
+            let again = publish.dup;
             let (topic, payload) = (publish.topic, publish.payload);
-            Ok(Heard::Message(Publish { topic, payload, qos, retained: publish.retain }, packet_id))
+            let publish = Publish { topic, payload, qos, retained: publish.retain };
+            Ok(Heard::Message { publish, packet_id, again })
         }
         Event::Incoming(Packet::SubAck(ack)) => {
             let granted = SubscribeReasonCode::Success(QoS::AtLeastOnce);

@@ -172,7 +172,10 @@ impl Consumer {
     /// Takes what was heard; an error ends the connection.
     fn hear(&mut self, heard: Heard) -> Result<(), Fault> {
         match heard {
-            Heard::Message(publish, packet_id) => self.take(publish, packet_id),
+            Heard::Message { publish, packet_id, again } => {
+                self.metrics.redelivered.inc_by(u64::from(again));
+                self.take(publish, packet_id);
+            }
             Heard::Connected { session_present } => {
                 self.link = Link::Up { since: Instant::now() };
                 self.metrics.connects.inc();

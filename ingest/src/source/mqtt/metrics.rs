@@ -13,6 +13,7 @@ pub struct MqttMetrics {
     pub(super) subscribed: IntCounter,
     pub(super) disconnects: IntCounterVec,
     pub(super) stale_acks: IntCounter,
+    pub(super) redelivered: IntCounter,
     pub(super) shed: IntCounter,
     pub(super) retained: IntCounter,
     pub(super) poll_pauses: IntCounter,
@@ -55,6 +56,10 @@ impl MqttMetrics {
             stale_acks: counter(
                 "tidemill_mqtt_stale_acks_total",
                 "Acknowledgements dropped because their connection had ended; the broker sends the messages again.",
+            )?,
+            redelivered: counter(
+                "tidemill_mqtt_redelivered_messages_total",
+                "Messages that a broker sent once more, since it had no acknowledgement.",
             )?,
             shed: counter(
                 "tidemill_mqtt_shed_messages_total",
