@@ -11,9 +11,10 @@ use tidemill_store::model::Timestamp;
 /// Why a text is not a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MomentError {
-    /// None of the three forms.
+    /// None of the forms.
     #[error(
-        "is not a time; use RFC 3339 (2025-06-01T12:00:00Z), Unix seconds (1748779200.5), now, or relative (-1h, now-30m)"
+        "is not a time; use RFC 3339 (2025-06-01T12:00:00Z, or 2025-06-01 for its midnight in UTC), Unix seconds \
+         (1748779200.5), now, or relative (-1h, now-30m)"
     )]
     Form,
     /// RFC 3339 in shape, not in meaning.
@@ -84,7 +85,7 @@ pub(crate) fn split_while(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &
     text.split_at(text.find(|c| !wanted(c)).unwrap_or(text.len()))
 }
 
-/// Reads a time: RFC 3339 with an offset; Unix seconds with up to 9 digits after the point; `now`; or relative
+/// Reads a time: RFC 3339 with an offset, or its date alone, which is midnight in UTC; Unix seconds with up to 9 digits after the point; `now`; or relative
 /// to `now` (`-1h`, `now-1h30m`, `now+5m`). A relative time beyond what a [`Timestamp`] holds is held at its bounds.
 pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, MomentError> {
     let signed = text.strip_prefix("now").unwrap_or(text);
@@ -94,7 +95,10 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, MomentError> {
         // A plus that was not escaped arrives as a space.
         (Some('+' | ' '), _) if ends_in_unit(signed) => Ok(now.saturating_add(parse_span(unsigned(signed))?)),
         (Some(_), true) | (None, false) => Err(MomentError::Form),
-        (Some(_), false) if looks_like_rfc3339(text) => parse_rfc3339(text),
+        (Some(_), false) if begins_like(text, "0000-00-00T") => parse_rfc3339(text),
+        (Some(_), false) if text.len() == 10 && begins_like(text, "0000-00-00") => {
+            parse_rfc3339(&format!("{text}T00:00:00Z"))
+        }
         (Some(_), false) => parse_unix(text),
     }
 }
@@ -107,9 +111,10 @@ fn ends_in_unit(text: &str) -> bool {
     text.ends_with(|c: char| c.is_alphabetic())
 }
 
-fn looks_like_rfc3339(text: &str) -> bool {
+/// Whether `text` begins as `pattern` does, where a 0 stands for any digit.
+fn begins_like(text: &str, pattern: &str) -> bool {
     let shape = |c: char| if c.is_ascii_digit() { '0' } else { c.to_ascii_uppercase() };
-    text.chars().take(11).map(shape).eq("0000-00-00T".chars())
+    text.chars().take(pattern.len()).map(shape).eq(pattern.chars())
 }
 
 fn parse_rfc3339(text: &str) -> Result<Timestamp, MomentError> {
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_forms_of_a_time_are_read_exactly() {
+    fn every_form_of_a_time_is_read_exactly() {
         const HOUR: i64 = 3_600_000_000_000;
         for (text, expected) in [
             ("2025-06-01T12:00:00Z", NOW),
@@ -204,6 +209,7 @@ mod tests {
             ("2025-06-01T14:00:00+02:00", NOW),
             ("2025-06-01T14:00:00 02:00", NOW),
             ("2025-06-01T12:00:00.000000001Z", NOW + 1),
+            ("2025-06-01", NOW - 12 * HOUR),
             ("1748779200", NOW),
             ("1748779200.000000001", NOW + 1),
             ("-1.5", -1_500_000_000),
@@ -231,7 +237,8 @@ mod tests {
             (".5", MomentError::Form),
             ("--5", MomentError::Form),
             ("1e9", MomentError::Form),
-            ("2025-06-01", MomentError::Form),
+            ("2025-6-1", MomentError::Form),
+            ("2025-02-30", MomentError::Calendar),
             ("nowish", MomentError::Form),
             ("now-", MomentError::Form),
             ("2025-06-01T12:00:00", MomentError::Calendar),

@@ -11,10 +11,12 @@ use tidemill_store::codec::Run;
 use tidemill_store::model::{TimeRange, Timestamp, ValueKind};
 use tidemill_store::read::{
     Condition, Excess, Explain, Explained, Fold, Label, Latest, MetricEntry, Order, ReadFailure, Reader,
-    Selector, Series, SeriesFolds, SeriesRun, SourceEntry, Taken, Taker, Takers, Windowed,
+    Selector, Series, SeriesFolds, SeriesRun, SourceEntry, Taken, Taker, Takers, Windowed, what_is_left,
 };
 use tidemill_store::rollup::{Fields, fold_run, fold_run_with_sketches};
 use tidemill_store::wide::Wide;
+
+use crate::moment::Utc;
 
 /// Why a query gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -347,8 +349,9 @@ fn folded(series: Series, cuts: &[Timestamp], fields: Fields) -> SeriesFolds {
 
 impl From<ReadFailure> for QueryError {
     fn from(failure: ReadFailure) -> Self {
-        if let ReadFailure::Expired { .. } = &failure {
-            return Self::Expired(failure.to_string());
+        if let ReadFailure::Expired { before, resolution } = &failure {
+            let left = what_is_left(*resolution);
+            return Self::Expired(format!("samples before {} have expired; {left}", Utc(*before)));
         }
         if let ReadFailure::TooLarge { what, .. } = &failure {
             return Self::TooLarge { why: failure.to_string(), halves_may_do: shrinks_with_the_range(*what) };

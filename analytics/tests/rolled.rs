@@ -386,7 +386,7 @@ async fn what_has_expired_is_answered_from_rollups_or_refused_and_never_silently
     let askew = format!("/api/v1/query?query={}&time={}", encoded(question), hour - 7);
     let refused = api.ask("GET", &askew).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["errorType"]), (422, &"execution".into()));
-    assert!(refused.text.contains("expired"), "{}", refused.text);
+    assert!(refused.text.contains("Z have expired; what is left"), "{}", refused.text);
     let raw = asked(&api, "quantile_over_time(0.5, temperature[1h])", hour).await;
     let warning = raw["warnings"][0].as_str().unwrap();
     assert!(warning.contains("expired") && values(&raw).is_empty(), "{raw}");

@@ -107,7 +107,7 @@ pub enum ReadFailure {
     /// Samples that the answer needs have expired.
     #[error(
         "samples before {before:?} have expired; {}",
-        advice(*resolution)
+        what_is_left(*resolution)
     )]
     Expired {
         /// Everything at and after this is there.
@@ -120,7 +120,9 @@ pub enum ReadFailure {
     Ending,
 }
 
-fn advice(resolution: Option<Resolution>) -> String {
+/// What to ask for where samples have expired, of which windows of `resolution` are left.
+#[must_use]
+pub fn what_is_left(resolution: Option<Resolution>) -> String {
     match resolution {
         Some(resolution) => format!(
             "what is left of them are windows of {}: ask for times that are multiples of it",

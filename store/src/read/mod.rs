@@ -52,7 +52,7 @@ use crate::model::{Device, Metric, Source, Tenant};
 use crate::rollup::WindowState;
 
 pub use explain::Explain;
-pub use failure::{Excess, ReadFailure};
+pub use failure::{Excess, ReadFailure, what_is_left};
 pub use feed::{Feed, Told};
 pub use limits::ReadLimits;
 pub use options::ReadOptions;

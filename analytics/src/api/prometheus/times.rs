@@ -12,9 +12,13 @@ const LATEST: &str = "292277025-08-18T07:12:54.999999999Z";
 /// has a plain fraction.
 pub(super) fn moment(text: &str) -> Result<i64, String> {
     let wrong = || format!("cannot parse {text:?} to a valid timestamp");
-    // Relative times are not Prometheus': with a clock that stands still they are all refused.
+    // Neither relative times nor dates alone are Prometheus'.
     let relative = text.starts_with("now") || text.ends_with(|c: char| c.is_ascii_lowercase() && c != 'z');
-    if !relative && let Ok(time) = moment::parse(text, Timestamp::EPOCH) {
+    let date = !text.contains(':') && text.trim_start_matches('-').contains('-');
+    if !relative
+        && !date
+        && let Ok(time) = moment::parse(text, Timestamp::EPOCH)
+    {
         return Ok(time.nanos());
     }
     match text {
@@ -61,7 +65,7 @@ mod tests {
             [moment(EARLIEST), moment(LATEST)],
             [Timestamp::MIN, Timestamp::MAX].map(|at| Ok(at.nanos()))
         );
-        for wrong in ["", "now", "-1h", "x", "NaN", "Inf"] {
+        for wrong in ["", "now", "-1h", "2025-06-01", "x", "NaN", "Inf"] {
             assert!(moment(wrong).is_err(), "{wrong}");
         }
     }

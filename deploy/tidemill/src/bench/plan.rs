@@ -123,7 +123,12 @@ pub(super) const SCENARIOS: [Scenario; 15] = [
     Scenario {
         name: "mill",
         about: "the mill grinds while messages come in at full rate",
-        change: |plan| plan.system.roles = "ingest,mill",
+        change: |plan| {
+            plan.system.roles = "ingest,mill";
+            // It takes its time before it touches what came in just now, and the same again for a second round.
+            plan.warm_up = Duration::from_secs(30);
+            plan.until = Until::Elapsed(Duration::from_mins(1));
+        },
     },
 ];
 

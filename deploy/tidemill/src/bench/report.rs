@@ -82,12 +82,14 @@ impl Account {
 }
 
 /// Counters worth a line: a name and what it is called.
-const COUNTED: [(&str, &str); 5] = [
+const COUNTED: [(&str, &str); 7] = [
     ("tidemill_store_write_seconds_count", "writes of the store"),
     ("tidemill_append_segments_total", "segments"),
     ("tidemill_append_segment_bytes_total", "bytes of segments"),
     ("tidemill_ingest_plan_messages_count", "write plans"),
     ("tidemill_listener_read_pauses_total", "pauses in reading"),
+    ("tidemill_mill_grind_seconds_count", "grinds"),
+    ("tidemill_mill_segment_bytes_total", "bytes of segments ground"),
 ];
 
 impl RunReport {

@@ -85,7 +85,7 @@ fn last_line(ground: usize, count: usize, settle: Duration) -> String {
 fn line(place: Place, ground: &Ground, (number, count): (usize, usize)) -> String {
     let what = match ground.outcome {
         GrindOutcome::Nothing => "nothing to grind".to_owned(),
-        GrindOutcome::Unmarked => format!("{} marks deleted", ground.marks_deleted),
+        GrindOutcome::Unmarked => format!("nothing new, marks deleted: {}", ground.marks_deleted),
         GrindOutcome::Ground => format!(
             "{} samples from {} new segments, {} bytes written, {} duplicates, {} corrections",
             ground.samples, ground.segments, ground.written_bytes, ground.duplicates, ground.corrections

@@ -196,6 +196,7 @@ mod tests {
         let range = |text| parse_range(text, Timestamp::EPOCH);
         assert_eq!(range("..").unwrap(), TimeRange::ALL);
         let day = range("1970-01-01T00:00:00Z..1970-01-02T00:00:00Z").unwrap();
+        assert_eq!(range("1970-01-01..1970-01-02").unwrap(), day);
         assert_eq!(day.end().millis_floor() - day.start().millis_floor(), 86_400_000);
         assert!(
             range("1970-01-01T00:00:00Z").is_err()
