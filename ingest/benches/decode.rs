@@ -173,7 +173,7 @@ fn report<M: AsRef<[u8]>>(name: &str, format: &Format, messages: &[M], theirs: O
     let mut decoder = Decoder::new(DecodeLimits::default());
     let unit = if *format == Format::LineProtocol { TimeUnit::Nanoseconds } else { TimeUnit::Magnitude };
     let unit = if *format == Format::Json { TimeUnit::Milliseconds } else { unit };
-    let reading = Reading { format: format.clone(), unit: Some(unit) };
+    let reading = Reading::new(format.clone(), Some(unit));
     let mut out = Message::default();
     let ours = best(messages, |message| {
         let payload =

@@ -156,6 +156,19 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it is of the value or the name of one metric: the others around it can be understood all the same.
+    pub(super) const fn is_of_one_value(&self) -> bool {
+        matches!(
+            self,
+            Self::Unstorable(_)
+                | Self::IntegerInexact
+                | Self::NumberOutOfRange
+                | Self::TextTooLong(_)
+                | Self::TimeOutOfRange
+                | Self::Name(_)
+        )
+    }
+
     /// A word for metrics and for the `reason` of a reject: one of a few.
     pub const fn label(&self) -> &'static str {
         match self {

@@ -24,7 +24,7 @@ pub(super) fn decoder() -> Decoder {
 }
 
 pub(super) fn reading(format: &Format) -> Reading {
-    Reading { format: format.clone(), unit: Some(TimeUnit::Milliseconds) }
+    Reading::new(format.clone(), Some(TimeUnit::Milliseconds))
 }
 
 pub(super) fn payload(bytes: &[u8]) -> Payload<'_> {

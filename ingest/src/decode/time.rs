@@ -105,12 +105,31 @@ pub(super) fn nanos_of_double(double: f64, unit: TimeUnit) -> Result<i64, Fault>
     }
 }
 
-/// The time that `text` means.
+/// The time that `text` means. A leap second (`:60`) counts as the second before it: there is no other place for it.
 pub(super) fn from_text(text: &str) -> Result<Timestamp, Fault> {
+    let cut;
+    let text = match fraction_beyond_nanos(text) {
+        Some((kept, rest)) => {
+            cut = [kept, rest].concat();
+            &cut
+        }
+        None => text,
+    };
     let time: jiff::Timestamp = text.parse().map_err(|_| Fault::TimeText)?;
     let nanos = i64::try_from(time.as_nanosecond()).map_err(|_| Fault::TimeOutOfRange)?;
     Timestamp::from_nanos(nanos).map_err(|_| Fault::TimeOutOfRange)
 }
+
+/// What stands before and behind the digits of a fraction of a second that are below a nanosecond, where there are any.
+fn fraction_beyond_nanos(text: &str) -> Option<(&str, &str)> {
+    let start = text.find(['.', ','])? + 1;
+    let digits = text.get(start..)?.bytes().take_while(u8::is_ascii_digit).count();
+    (digits > NANOS_DIGITS).then_some(())?;
+    Some((text.get(..start + NANOS_DIGITS)?, text.get(start + digits..)?))
+}
+
+/// Digits of a second down to a nanosecond.
+const NANOS_DIGITS: usize = 9;
 
 #[cfg(test)]
 mod tests {
@@ -175,7 +194,18 @@ mod tests {
         let expected = Timestamp::from_millis(1_714_564_800_250).unwrap();
         assert_eq!(from_text("2024-05-01T12:00:00.250Z"), Ok(expected));
         assert_eq!(from_text("2024-05-01T14:00:00.25+02:00"), Ok(expected));
-        for text in ["", "2024-05-01", "2024-05-01T12:00:00", "1714564800", "yesterday"] {
+        assert_eq!(from_text("2024-05-01T12:00:00.2500000009999999Z"), Ok(expected));
+        assert_eq!(from_text("2024-05-01T14:00:00,25000000099+02:00"), Ok(expected));
+        assert_eq!(from_text("2016-12-31T23:59:60Z"), from_text("2016-12-31T23:59:59Z"));
+        for text in [
+            "",
+            "2024-05-01",
+            "2024-05-01T12:00:00",
+            "2024-05-01T12:00:00.1234567890",
+            "2024.1234567890",
+            "1714564800",
+            "yesterday",
+        ] {
             assert_eq!(from_text(text), Err(Fault::TimeText), "{text:?}");
         }
     }

@@ -147,7 +147,7 @@ pub struct Rules {
 impl Default for Rules {
     /// JSON with times in milliseconds.
     fn default() -> Self {
-        let reading = Reading { format: Format::default(), unit: Some(TimeUnit::default()) };
+        let reading = Reading::new(Format::default(), Some(TimeUnit::default()));
         Self { reading, times: TimeRule::default(), metric: None }
     }
 }

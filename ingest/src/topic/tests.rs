@@ -13,7 +13,7 @@ impl TopicTemplates {
 }
 
 fn scalar() -> Rules {
-    let reading = Reading { format: Format::Scalar, unit: None };
+    let reading = Reading::new(Format::Scalar, None);
     Rules { reading, ..Rules::default() }
 }
 

@@ -15,7 +15,7 @@ const RECEIVED_MILLIS: i64 = 1_800_000_000_000;
 fn decode(format: Format, unit: TimeUnit, bytes: &[u8]) -> Vec<Said> {
     let (mut decoder, mut message) = (Decoder::new(DecodeLimits::default()), Message::default());
     let received_at = Timestamp::from_millis(RECEIVED_MILLIS).unwrap();
-    let reading = Reading { format, unit: Some(unit) };
+    let reading = Reading::new(format, Some(unit));
     decoder.decode(&reading, Payload { bytes, metric: None, received_at }, &mut message).unwrap();
     let name = |slot: u32| decoder.names().metric(slot).unwrap().to_string();
     let said = message.points().map(|point| {

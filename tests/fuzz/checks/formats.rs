@@ -14,7 +14,9 @@ const LIMITS: DecodeLimits =
 type Said = Vec<(Option<Timestamp>, String, Vec<(String, String)>)>;
 
 fn decode(decoder: &mut Decoder, format: &Format, bytes: &[u8]) -> Result<Said, DecodeError> {
-    let reading = Reading { format: format.clone(), unit: Some(TimeUnit::Milliseconds) };
+    // One unit for all, so that what is told from a payload can be compared with what is known.
+    let unit = Some(TimeUnit::Milliseconds);
+    let reading = Reading { unit_of_lines: unit, ..Reading::new(format.clone(), unit) };
     let payload = Payload { bytes, metric: Some("metric"), received_at: Timestamp::EPOCH };
     let mut message = Message::default();
     decoder.decode(&reading, payload, &mut message)?;

@@ -43,8 +43,10 @@ fn rules(raw: &RawIngest, template: &RawTemplate, kept: Option<Duration>) -> any
         past_max: template.past_max.unwrap_or(raw.past_max).0.min(kept.unwrap_or(Duration::MAX)),
         future_max: template.future_max.unwrap_or(raw.future_max).0,
     };
-    let unit = (basis != TimeBasis::Receipt).then_some(unit);
-    Ok(Rules { reading: Reading { format, unit }, times: TimeRule { basis, accepted }, metric })
+    let read = |unit| (basis != TimeBasis::Receipt).then_some(unit);
+    let unit_of_lines = read(template.time_unit.map_or(TimeUnit::Nanoseconds, time_unit));
+    let reading = Reading { format, unit: read(unit), unit_of_lines };
+    Ok(Rules { reading, times: TimeRule { basis, accepted }, metric })
 }
 
 fn format(template: &RawTemplate) -> anyhow::Result<Format> {
@@ -117,15 +119,24 @@ mod tests {
             columns = ["ts", "temperature"]
             delimiter = ";"
             time_unit = "auto"
+            [[templates]]
+            topic = "any/{device}"
+            format = "auto"
+            [[templates]]
+            topic = "any/seconds/{device}"
+            format = "auto"
+            time_unit = "s"
             "#,
         )
         .unwrap();
         let rules: Vec<&Rules> = all.rules().collect();
         let names: Vec<_> = rules.iter().map(|rules| rules.reading.format.name()).collect();
-        assert_eq!(names, ["senml_json", "scalar", "line_protocol", "csv", "json"]);
+        assert_eq!(names, ["senml_json", "scalar", "line_protocol", "csv", "auto", "auto", "json"]);
         let units: Vec<_> =
             rules.iter().map(|rules| rules.reading.unit.map_or("none", TimeUnit::name)).collect();
-        assert_eq!(units, ["s", "none", "ns", "auto", "s"]);
+        assert_eq!(units, ["s", "none", "ns", "auto", "s", "s", "s"]);
+        let of_lines = |at: usize| rules[at].reading.unit_of_lines.map(TimeUnit::name);
+        assert_eq!((of_lines(4), of_lines(5)), (Some("ns"), Some("s")));
         assert_eq!(rules[1].times.accepted.future_max.as_secs(), 3600);
         assert_eq!(rules[1].times.accepted.past_max, RawIngest::default().past_max.0);
         assert_eq!(all.subscriptions().first().map(String::as_str), Some("senml/+"));

@@ -26,6 +26,23 @@ pub struct Reading {
     pub format: Format,
     /// The unit of their times where the format has none of its own; `None` where times are not read at all.
     pub unit: Option<TimeUnit>,
+    /// The unit of times in line protocol that is told from a payload, where it is another.
+    pub unit_of_lines: Option<TimeUnit>,
+}
+
+/// What some programs put before text, for no reason but to say that it is UTF-8; no payload of any format begins so.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl Reading {
+    /// Payloads of `format` with times in `unit`; in nanoseconds in lines that are told from the payload.
+    pub fn new(format: Format, unit: Option<TimeUnit>) -> Self {
+        Self { format, unit, unit_of_lines: unit.map(|_| TimeUnit::Nanoseconds) }
+    }
+
+    fn unit_of(&self, format: &Format) -> Option<TimeUnit> {
+        let is_told_line = self.format == Format::Auto && *format == Format::LineProtocol;
+        if is_told_line { self.unit_of_lines } else { self.unit }
+    }
 }
 
 /// A payload with what it does not say itself.
@@ -78,8 +95,23 @@ impl Decoder {
         payload: Payload<'_>,
         message: &mut Message,
     ) -> Result<(), DecodeError> {
+        if let Some(bytes) = payload.bytes.strip_prefix(BYTE_ORDER_MARK) {
+            let marked = self.unmarked(reading, Payload { bytes, ..payload }, message);
+            let behind =
+                |error: DecodeError| DecodeError { offset: error.offset + BYTE_ORDER_MARK.len(), ..error };
+            return marked.map_err(behind);
+        }
+        self.unmarked(reading, payload, message)
+    }
+
+    fn unmarked(
+        &mut self,
+        reading: &Reading,
+        payload: Payload<'_>,
+        message: &mut Message,
+    ) -> Result<(), DecodeError> {
         if reading.format == Format::Auto {
-            self.told(reading.unit, payload, message)
+            self.told(reading, payload, message)
         } else {
             self.known(&reading.format, reading.unit, payload, message)
         }
@@ -136,7 +168,7 @@ impl Decoder {
     /// Decodes a payload of the one format that it can have.
     fn told(
         &mut self,
-        unit: Option<TimeUnit>,
+        reading: &Reading,
         payload: Payload<'_>,
         message: &mut Message,
     ) -> Result<(), DecodeError> {
@@ -145,11 +177,11 @@ impl Decoder {
         }
         let candidates = candidates(payload.bytes);
         if let [only] = candidates {
-            return self.known(only, unit, payload, message);
+            return self.known(only, reading.unit_of(only), payload, message);
         }
         let (mut found, mut first_error) = (None, None);
         for format in candidates {
-            match (self.known(format, unit, payload, message), found) {
+            match (self.known(format, reading.unit_of(format), payload, message), found) {
                 (Ok(()), None) => found = Some(format),
                 (Ok(()), Some(other)) => {
                     return Err(whole(Fault::Ambiguous(other.name(), format.name())));
@@ -159,7 +191,7 @@ impl Decoder {
         }
         match found {
             // The message holds what the last candidate left there.
-            Some(format) => self.known(format, unit, payload, message),
+            Some(format) => self.known(format, reading.unit_of(format), payload, message),
             None => Err(first_error.unwrap_or_else(|| whole(Fault::Unrecognised))),
         }
     }

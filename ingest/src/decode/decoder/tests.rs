@@ -5,7 +5,42 @@ use tidemill_store::model::{Timestamp, Value};
 
 use super::super::json::oracle::{Node, oracle, tree, with_whole_times, write_json};
 use super::super::testing::{Said, at, decode_as, decode_with, fault, pairs};
-use super::super::{DecodeError, Format, Reading, TimeUnit};
+use super::super::{CsvLayout, DecodeError, Format, Reading, TimeUnit};
+
+#[test]
+fn a_byte_order_mark_before_text_means_nothing_and_places_count_it() {
+    let csv = CsvLayout::new(&[], "ts", ';').unwrap();
+    let cases: [(Format, &str); 6] = [
+        (Format::Json, r#"{"ts": 1700000000000, "a": 1}"#),
+        (Format::SenmlJson, r#"[{"n": "a", "v": 1, "bt": 1700000000}]"#),
+        (Format::LineProtocol, "m a=1 1700000000000"),
+        (Format::Csv(csv), "ts;a\n1700000000000;1"),
+        (Format::Scalar, "1"),
+        (Format::Auto, r#"{"ts": 1700000000000, "a": 1}"#),
+    ];
+    for (format, text) in cases {
+        let marked = format!("\u{feff}{text}");
+        let plain = decode_as(&format, text.as_bytes()).unwrap();
+        assert_eq!(decode_as(&format, marked.as_bytes()).unwrap(), plain, "{}", format.name());
+    }
+    let error = decode_as(&Format::Json, "\u{feff}{\"a\":x}".as_bytes()).unwrap_err();
+    assert_eq!((error.offset, error.pointer.as_str()), (8, "/a"));
+    assert_eq!(fault(&Format::Json, "\u{feff}".as_bytes()).0, "syntax");
+}
+
+#[test]
+fn lines_that_are_told_from_the_payload_have_times_of_their_own_unit() {
+    let line = b"m a=1 1700000000000000000";
+    let told = decode_as(&Format::Auto, line).unwrap();
+    assert_eq!(told.first().and_then(|point| point.time), Some(at(1_700_000_000_000)));
+    let seconds = Reading {
+        unit_of_lines: Some(TimeUnit::Seconds),
+        ..Reading::new(Format::Auto, Some(TimeUnit::Milliseconds))
+    };
+    let told = decode_with(&seconds, b"m a=1 1700000000").unwrap();
+    assert_eq!(told.first().and_then(|point| point.time), Some(at(1_700_000_000_000)));
+    assert_eq!(decode_with(&Reading::new(Format::Auto, None), line).unwrap()[0].time, None);
+}
 
 fn write_cbor(node: &Node, indefinite: bool, out: &mut minicbor::Encoder<Vec<u8>>) {
     match node {
@@ -234,9 +269,9 @@ fn times_are_not_read_where_the_receipt_counts() {
         (Format::Cbor, b"\x81\xa2\x62ts\x1b\xff\xff\xff\xff\xff\xff\xff\xff\x61a\x01".to_vec()),
         (Format::SenmlJson, br#"[{"n":"a","v":1,"t":1e99}]"#.to_vec()),
     ] {
-        let said = decode_with(&Reading { format: format.clone(), unit: None }, &payload).unwrap();
+        let said = decode_with(&Reading::new(format.clone(), None), &payload).unwrap();
         assert!(said.iter().all(|point| point.time.is_none()), "{format:?}");
-        let read = decode_with(&Reading { format, unit: Some(TimeUnit::Seconds) }, &payload);
+        let read = decode_with(&Reading::new(format, Some(TimeUnit::Seconds)), &payload);
         assert_eq!(read.unwrap_err().fault.label(), "time");
     }
 }

@@ -7,7 +7,7 @@ use super::super::testing::{Said, decode_with, pairs, tags};
 use super::super::{DecodeError, Format, Reading, TimeUnit};
 
 fn decode_in(unit: TimeUnit, text: &str) -> Result<Vec<Said>, DecodeError> {
-    decode_with(&Reading { format: Format::LineProtocol, unit: Some(unit) }, text.as_bytes())
+    decode_with(&Reading::new(Format::LineProtocol, Some(unit)), text.as_bytes())
 }
 
 fn decode(text: &str) -> Result<Vec<Said>, DecodeError> {
@@ -51,7 +51,7 @@ fn a_time_is_in_the_configured_unit() {
     for (unit, text) in units {
         assert_eq!(decode_in(unit, text).unwrap()[0].time, expected, "{text}");
     }
-    let ignored = Reading { format: Format::LineProtocol, unit: None };
+    let ignored = Reading::new(Format::LineProtocol, None);
     assert_eq!(decode_with(&ignored, b"m v=1 99").unwrap()[0].time, None);
 }
 

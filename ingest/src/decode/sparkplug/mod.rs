@@ -6,8 +6,9 @@
 //!   out. Data that cannot be understood without a birth which was not seen is [`Fault::NoBirth`].
 //! - A birth adds `online = true`, a death `online = false`.
 //! - A message may say nothing that is stored (nulls alone, a death from before): that is no reason to refuse it.
-//! - Metrics of types that no series holds (data sets, templates, bytes, files, arrays) do not keep the others from being
-//!   stored; the first of them is [`Facts::unstorable`], so that the message is kept as a reject besides (I2).
+//! - Metrics that no series holds (data sets, templates, bytes, files, arrays; names, numbers, texts and times beyond what
+//!   is stored) keep neither the others from being stored nor a birth from being remembered; the first of them is
+//!   [`Facts::unstorable`], so that the message is kept as a reject besides (I2).
 
 mod payload;
 mod wire;
@@ -70,12 +71,10 @@ impl BirthCertificate {
         while let Some(metric) = parts.next_metric().map_err(failed)? {
             let fail = |fault| failed((fault, metric.offset));
             let name = metric.name.ok_or_else(|| fail(wire::refused("a metric of a birth has no name")))?;
-            // Checked here, so that what is remembered is bounded.
-            Metric::new(name).map_err(|error| fail(error.into()))?;
             if certificate.by_name.len() >= metrics_max {
                 return Err(fail(Fault::TooManyMetrics(metrics_max)));
             }
-            let name: Arc<str> = Arc::from(name);
+            let name: Arc<str> = Arc::from(remembered(name));
             if *name == *BD_SEQ {
                 certificate.bd_seq = number(&metric);
             }
@@ -99,6 +98,12 @@ impl BirthCertificate {
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
+}
+
+/// What is remembered of `name`, so that it is bounded: one that is too long for a metric stays too long for one.
+fn remembered(name: &str) -> &str {
+    let end = name.ceil_char_boundary(Metric::BYTES_MAX + 1);
+    name.get(..end).unwrap_or(name)
 }
 
 /// The value of an integer metric whatever its type.
@@ -142,8 +147,9 @@ pub(super) fn decode(payload: &[u8], session: Session<'_>, mut sink: Sink<'_>) -
     let fail = |fault, offset| failed((fault, offset));
     if let Some(online) = session.online {
         // A death was written in advance, when its sender connected: its time is not in it.
+        // Where it is none that can be stored, the metrics that have it say so.
         let stamped = of_payload.filter(|_| session.kind != Kind::Death);
-        let time = stamped.map(time).transpose().map_err(|fault| fail(fault, 0))?;
+        let time = stamped.and_then(|millis| time(millis).ok());
         points.add(time, ONLINE, Value::Bool(online)).map_err(|fault| fail(fault, 0))?;
     }
     let mut taken = 0;
@@ -156,11 +162,11 @@ pub(super) fn decode(payload: &[u8], session: Session<'_>, mut sink: Sink<'_>) -
             facts.bd_seq = number(&metric);
         }
         let stamped = metric.timestamp.filter(|_| session.reads_times).or(of_payload);
-        let time = stamped.map(time).transpose().map_err(|fault| fail(fault, metric.offset))?;
         facts.historical += u64::from(metric.is_historical);
-        match add(&metric, session.birth, time, &mut points) {
+        let time = stamped.map(time).transpose();
+        match time.and_then(|time| add(&metric, session.birth, time, &mut points)) {
             Ok(()) => {}
-            Err(fault @ Fault::Unstorable(_)) => {
+            Err(fault) if fault.is_of_one_value() => {
                 facts.passed_over += 1;
                 facts.unstorable.get_or_insert_with(|| failed((fault, metric.offset)));
             }

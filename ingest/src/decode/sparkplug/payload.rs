@@ -154,7 +154,7 @@ impl<'a> MetricParts<'a> {
             (_, Some(22..=34)) => return Ok(Said::Unstorable("an array")),
             (Raw::Other(what), _) => return Ok(Said::Unstorable(what)),
             (_, Some(16 | 17 | 19)) => return Ok(Said::Unstorable("a value of a structured type")),
-            (_, Some(_)) => return Err(refused("a value that does not fit its data type")),
+            (_, Some(_)) => return Ok(Said::Unstorable("a value that does not fit its data type")),
         };
         Ok(Said::Value(value))
     }

@@ -132,7 +132,11 @@ fn integers_have_the_size_and_sign_of_their_type() {
         }
         metric.push(u8::try_from(rest).unwrap());
         let payload = [&[0x12, u8::try_from(metric.len()).unwrap()][..], &metric].concat();
-        read(Kind::Data, None, &payload).map(|(_, mut said)| said.remove(0).values.remove(0).1)
+        let (facts, mut said) = read(Kind::Data, None, &payload).unwrap();
+        match facts.unstorable {
+            Some(unstorable) => Err(unstorable.fault),
+            None => Ok(said.remove(0).values.remove(0).1),
+        }
     };
     for (of, bits, expected) in [
         (1, 0xfb, -5),
@@ -147,9 +151,9 @@ fn integers_have_the_size_and_sign_of_their_type() {
     ] {
         assert_eq!(said(of, bits), Ok(Value::I64(expected)), "type {of}");
     }
-    assert_eq!(said(8, u64::MAX).unwrap_err().fault, Fault::IntegerInexact);
+    assert_eq!(said(8, u64::MAX), Err(Fault::IntegerInexact));
     assert_eq!(said(11, 1), Ok(Value::Bool(true)));
-    assert_eq!(said(12, 1).unwrap_err().fault.label(), "syntax");
+    assert_eq!(said(12, 1).unwrap_err().label(), "unsupported_type");
 }
 
 #[test]
@@ -168,7 +172,59 @@ fn what_is_no_payload_is_refused_with_its_place() {
     assert!(matches!(birth(twice), Fault::Malformed { .. }));
     let many = b"\x12\x03\x0a\x01a\x12\x03\x0a\x01b\x12\x03\x0a\x01c";
     assert_eq!(birth(many), Fault::TooManyMetrics(2));
-    assert!(matches!(birth(b"\x12\x03\x0a\x01\x01"), Fault::Name(NameError::Character { .. })));
+}
+
+/// A metric of a message, as protobuf: its fields given.
+fn metric(fields: &[&[u8]]) -> Vec<u8> {
+    let metric = fields.concat();
+    let (low, high) = (metric.len() % 0x80, metric.len() / 0x80);
+    [&[0x12, u8::try_from(low).unwrap() | 0x80, u8::try_from(high).unwrap()][..], &metric].concat()
+}
+
+/// The fields of a metric that cannot be stored, and whether a fault is that of it.
+type Bad<'a> = (&'a [&'a [u8]], fn(&Fault) -> bool);
+
+#[test]
+fn a_metric_that_cannot_be_stored_keeps_neither_the_others_nor_the_birth_from_being_taken() {
+    let good: &[&[u8]] = &[b"\x0a\x04good\x10\x01\x20\x03\x50\x05"];
+    let too_long = [&b"\x0a\xac\x02"[..], &[b'n'; 300], b"\x10\x02\x20\x03\x50\x05"].concat();
+    let bad: [Bad<'_>; 5] = [
+        (&[b"\x0a\x01b\x10\x02\x20\x08\x58", &[0xff; 9], b"\x01"], |fault| *fault == Fault::IntegerInexact),
+        (&[b"\x0a\x01b\x10\x02\x20\x0c\x7a\x81\x20", &[b'x'; 4_097]], |fault| {
+            matches!(fault, Fault::TextTooLong(4_096))
+        }),
+        (&[b"\x0a\x01\x01\x10\x02\x20\x03\x50\x05"], |fault| {
+            matches!(fault, Fault::Name(NameError::Character { .. }))
+        }),
+        (&[&too_long], |fault| matches!(fault, Fault::Name(NameError::TooLong { .. }))),
+        (&[b"\x0a\x01b\x10\x02\x20\x03\x50\x05\x18", &[0xff; 9], b"\x01"], |fault| {
+            *fault == Fault::TimeOutOfRange
+        }),
+    ];
+    for (bad, is_expected) in bad {
+        let payload = [metric(bad), metric(good)].concat();
+        let birth = BirthCertificate::read(&payload, 10).unwrap();
+        let (facts, said) = read(Kind::Birth, Some(&birth), &payload).unwrap();
+        let unstorable = facts.unstorable.unwrap();
+        assert!(facts.passed_over == 1 && is_expected(&unstorable.fault), "{unstorable}");
+        let expected = [("online", Value::Bool(true)), ("good", Value::I64(5))];
+        assert_eq!(said, [point(None, &expected)], "{unstorable}");
+        // Its alias is known, so that data which uses it does not wait for a birth for ever.
+        let data = metric(&[b"\x10\x02\x50\x07"]);
+        let (of_alias, _) = read(Kind::Data, Some(&birth), &data).unwrap();
+        // Of a bad name, and of an integer that is said to be text, nothing can be stored ever.
+        let is_for_ever = matches!(unstorable.fault, Fault::Name(_) | Fault::TextTooLong(_));
+        assert_eq!(of_alias.unstorable.is_some(), is_for_ever, "{unstorable}");
+    }
+}
+
+#[test]
+fn a_payload_whose_own_time_cannot_be_stored_is_still_a_birth() {
+    let payload = [&b"\x08"[..], &[0xff; 9], b"\x01\x12\x0a\x0a\x04good\x20\x03\x50\x05"].concat();
+    let birth = BirthCertificate::read(&payload, 10).unwrap();
+    let (facts, said) = read(Kind::Birth, Some(&birth), &payload).unwrap();
+    assert_eq!(facts.unstorable.unwrap().fault, Fault::TimeOutOfRange);
+    assert_eq!(said, [point(None, &[("online", Value::Bool(true))])]);
 }
 
 #[test]

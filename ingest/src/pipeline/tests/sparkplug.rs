@@ -23,7 +23,7 @@ const STRUCTURED: &[u8] = include_bytes!("../../../../tests/golden/formats/spark
 const DATA: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_ndata.bin");
 
 fn sparkplug() -> IngestConfig {
-    let reading = Reading { format: Format::Sparkplug, unit: Some(TimeUnit::Milliseconds) };
+    let reading = Reading::new(Format::Sparkplug, Some(TimeUnit::Milliseconds));
     let rules = Rules { reading, ..Rules::default() };
     let template = "spBv1.0/{group}/{message}/{edge_node}/{device}";
     IngestConfig { templates: TopicTemplates::with_rules([(template, rules)]).unwrap(), ..config() }
