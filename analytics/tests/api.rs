@@ -279,12 +279,12 @@ async fn devices_and_metrics_are_listed_in_order_a_page_at_a_time() {
     assert_eq!(
         whole["devices"],
         json!([
-            {"tenant": "acme", "device": "a", "sources": [
+            {"tenant": "acme", "device": "a", "skew_seconds": null, "sources": [
                 {"tags": {"site": "east"}, "metrics": ["state"]},
                 {"tags": {"site": "north"}, "metrics": ["state", "temperature"]}
             ]},
-            {"tenant": "acme", "device": "b", "sources": [{"tags": {}, "metrics": ["count"]}]},
-            {"tenant": "zoo", "device": "a", "sources": [{"tags": {}, "metrics": ["temperature"]}]}
+            {"tenant": "acme", "device": "b", "skew_seconds": null, "sources": [{"tags": {}, "metrics": ["count"]}]},
+            {"tenant": "zoo", "device": "a", "skew_seconds": null, "sources": [{"tags": {}, "metrics": ["temperature"]}]}
         ])
     );
     assert_eq!(pages(&api, "/v1/devices?limit=1", "devices").await, rows(&whole, "devices"));
@@ -393,15 +393,20 @@ async fn requests_are_counted_by_route_and_outcome_also_when_they_are_dropped() 
 #[tokio::test]
 async fn readiness_names_what_is_not_well() {
     let api = Api::new();
-    assert_eq!(api.get("/readyz").await, json!({"ready": true, "checks": []}));
+    assert_eq!(api.get("/readyz").await, json!({"ready": true, "degraded": false, "checks": []}));
     let check = |name: &str, ready| Check { name: name.into(), ready, detail: String::new() };
     api.readiness.lock().unwrap().checks = vec![check("store", true), check("listener", false)];
     let answer = api.ask("GET", "/readyz").await;
     assert_eq!(answer.status, 503);
     assert_eq!(
         answer.json(),
-        json!({"ready": false, "checks": [{"name": "store", "ready": true}, {"name": "listener", "ready": false}]})
+        json!({"ready": false, "degraded": true,
+               "checks": [{"name": "store", "ready": true}, {"name": "listener", "ready": false}]})
     );
+    api.readiness.lock().unwrap().takes_messages = true;
+    let answer = api.ask("GET", "/readyz").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!((&answer.json()["ready"], &answer.json()["degraded"]), (&json!(true), &json!(true)));
 }
 
 #[tokio::test]
@@ -425,7 +430,7 @@ async fn devices_say_how_far_their_clocks_are_off_where_that_is_known() {
     let answer = api.get("/v1/devices").await;
     let devices = rows(&answer, "devices");
     assert_eq!(devices[0]["skew_seconds"], -0.25);
-    assert_eq!(devices[1].get("skew_seconds"), None, "{answer}");
+    assert_eq!(devices[1].get("skew_seconds"), Some(&Json::Null), "{answer}");
 }
 
 #[tokio::test]

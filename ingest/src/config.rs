@@ -87,6 +87,9 @@ impl Default for BatchLimits {
     }
 }
 
+/// As much as a spool has by default: both hold what was acknowledged and cannot be read yet.
+const WAITING_BYTES_MAX: u64 = 1 << 30;
+
 /// How rejects are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RejectLimits {
@@ -96,6 +99,9 @@ pub struct RejectLimits {
     pub slots: u16,
     /// How many are kept.
     pub rates: RejectRates,
+    /// Most bytes of messages that wait for a birth whatever their senders have used up of `rates`; beyond it they are
+    /// subject to those like others. What waits for eras always waits: the spool is its bound.
+    pub waiting_bytes_max: u64,
     /// Whether those that wait for something are taken by themselves when it has come.
     pub takes_waiting: bool,
 }
@@ -114,6 +120,7 @@ impl Default for RejectLimits {
             payload_bytes_max: 64 * 1024,
             slots: REJECT_SLOTS,
             rates: RejectRates::default(),
+            waiting_bytes_max: WAITING_BYTES_MAX,
             takes_waiting: true,
         }
     }

@@ -14,6 +14,7 @@ use tidemill_store::wide::{Key, Row};
 use crate::config::RejectLimits;
 use crate::decode::NO_BIRTH;
 use crate::policy::ERAS_UNKNOWN;
+use crate::reject_gate::ROW_OVERHEAD;
 
 /// Longest topic that is kept, in bytes.
 const TOPIC_BYTES_MAX: usize = 4096;
@@ -42,6 +43,11 @@ pub fn replayed_at(row: &RejectRow) -> Timestamp {
     });
     let micros = Duration::from_micros(u64::from(row.n % MICROS_PER_MILLI));
     stored.unwrap_or_else(|| row.received_at.saturating_add(micros))
+}
+
+/// Bytes that `row` counts for, against whatever limit.
+pub fn kept_bytes(row: &RejectRow) -> u64 {
+    u64::try_from(row.topic.len() + row.payload.len() + ROW_OVERHEAD).unwrap_or(u64::MAX)
 }
 
 /// Whether the payload of `row` was cut, so that it says no more what was sent.

@@ -99,6 +99,11 @@ impl RejectFilter {
 }
 
 impl RejectPlace {
+    /// Whether what lies here is taken by itself once what it needs is there.
+    pub const fn waits(&self) -> bool {
+        self.slot == WAITING_SLOT
+    }
+
     fn partition(&self) -> Key {
         partition(day_of(self.received_at), self.slot)
     }

@@ -29,6 +29,8 @@ pub struct Answer {
     pub status: u16,
     /// The `content-type` header, empty if absent.
     pub content_type: String,
+    /// All headers whose values are text.
+    pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: String,
 }
@@ -85,8 +87,12 @@ impl Http {
 
 fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
     let content_type = response.headers().get("content-type");
+    let text = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    };
     Ok(Answer {
         status: response.status().as_u16(),
+        headers: response.headers().iter().filter_map(text).collect(),
         content_type: content_type.map_or(Ok(""), |value| value.to_str())?.to_owned(),
         body: response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string()?,
     })

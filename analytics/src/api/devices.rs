@@ -85,10 +85,8 @@ fn write_device(out: &mut Vec<u8>, sources: &[Arc<SourceEntry>], skew: impl Fn(&
     write_json(out, first.source.tenant().as_str());
     out.extend_from_slice(b",\"device\":");
     write_json(out, first.source.device().as_str());
-    if let Some(seconds) = skew(&first.source) {
-        out.extend_from_slice(b",\"skew_seconds\":");
-        write_json(out, &seconds);
-    }
+    out.extend_from_slice(b",\"skew_seconds\":");
+    write_json(out, &skew(&first.source));
     out.extend_from_slice(b",\"sources\":[");
     for (n, entry) in sources.iter().enumerate() {
         out.extend_from_slice(if n == 0 { b"{\"tags\":" } else { b",{\"tags\":" });

@@ -23,7 +23,7 @@ pub const STATUS_PATH: &str = "/v1/status";
 /// Where a process says what waits in its spool; served by whoever has one.
 pub const SPOOL_PATH: &str = "/v1/spool";
 
-/// One thing that must be well before queries are answered.
+/// One thing that is to be well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was checked, such as `store`.
@@ -35,17 +35,24 @@ pub struct Check {
     pub detail: String,
 }
 
-/// All that must be well before queries are answered.
+/// All that is to be well, and whether the process can do its work all the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// The checks. None at all means ready.
     pub checks: Vec<Check>,
+    /// Whether it takes messages and makes them durable although not every check is well.
+    pub takes_messages: bool,
 }
 
 impl Readiness {
-    /// Whether every check is well.
+    /// Whether every check is well, or messages are taken all the same.
     pub fn is_ready(&self) -> bool {
-        self.checks.iter().all(|check| check.ready)
+        self.takes_messages || !self.is_degraded()
+    }
+
+    /// Whether a check is not well.
+    pub fn is_degraded(&self) -> bool {
+        self.checks.iter().any(|check| !check.ready)
     }
 }
 
@@ -86,7 +93,7 @@ Tidemill. Answers are JSON; times are RFC 3339, Unix seconds or relative (-1h, n
   /openapi.json   every path and parameter
   /metrics        for Prometheus
   /healthz        200 while the process lives
-  /readyz         200 while queries can be answered
+  /readyz         200 while queries can be answered or messages be taken; what is not well stands in it
 ";
 
 async fn index() -> &'static str {
@@ -100,7 +107,8 @@ async fn openapi() -> Response {
 async fn ready<Q: Query>(State(state): State<ApiState<Q>>) -> Response {
     let readiness = (state.0.readiness)();
     let ready = readiness.is_ready();
-    let body = serde_json::json!({ "ready": ready, "checks": readiness.checks });
+    let degraded = readiness.is_degraded();
+    let body = serde_json::json!({ "ready": ready, "degraded": degraded, "checks": readiness.checks });
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, json_response(format!("{body}\n").into())).into_response()
 }
@@ -140,6 +148,17 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 #[cfg(test)]
 mod tests {
     use serde_json::Value as Json;
+
+    #[test]
+    fn a_process_that_takes_messages_is_ready_and_degraded_where_a_check_is_not_well() {
+        let of = |checks: &[bool], takes_messages| {
+            let check = |&ready: &bool| Check { name: "store".to_owned(), ready, detail: String::new() };
+            let readiness = Readiness { checks: checks.iter().map(check).collect(), takes_messages };
+            (readiness.is_ready(), readiness.is_degraded())
+        };
+        assert_eq!([of(&[], false), of(&[true], true)], [(true, false); 2]);
+        assert_eq!((of(&[true, false], false), of(&[true, false], true)), ((false, true), (true, true)));
+    }
 
     use super::super::{ApiLimits, ROUTES, rejects};
     use super::*;

@@ -227,6 +227,7 @@ fn write_head(out: &mut Vec<u8>, place: &RejectPlace, row: &RejectRow, payload_b
     write_key(out, "received_at");
     write_quoted(out, Utc(row.received_at));
     write_field(out, "kind", row.kind.as_str());
+    write_field(out, "waits", &place.waits());
     write_field(out, "reason", &row.reason);
     write_field(out, "detail", &row.detail);
     write_field(out, "topic", &row.topic);

@@ -276,8 +276,8 @@ pub(crate) struct RejectFilterArgs {
     /// Received before then.
     #[arg(long, default_value = "now", allow_hyphen_values = true, value_name = "TIME")]
     pub(crate) until: String,
-    /// Only `dead_letter` or `quarantine`.
-    #[arg(long)]
+    /// Only those that could not be understood, or that policy does not take.
+    #[arg(long, value_parser = ["dead_letter", "quarantine"])]
     pub(crate) kind: Option<String>,
     /// Only those with this reason, such as `syntax` or `no_birth`.
     #[arg(long)]

@@ -19,6 +19,7 @@ mod service;
 mod shutdown;
 mod status;
 mod storage;
+mod waiting;
 
 use std::process::ExitCode;
 

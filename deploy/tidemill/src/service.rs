@@ -37,6 +37,7 @@ use crate::eras_file::ErasFile;
 use crate::health::Health;
 use crate::status;
 use crate::storage;
+use crate::waiting;
 
 /// Time that is kept back from the shutdown for the pipeline's own end, after its sources ended.
 const DRAIN_RESERVE: Duration = Duration::from_secs(1);
@@ -50,7 +51,7 @@ pub(crate) struct Service<W> {
     mill: Option<Part<()>>,
     query: Option<Arc<Reader<Patient<W>>>>,
     http: Http,
-    watchdog: JoinHandle<()>,
+    watchdogs: Vec<JoinHandle<()>>,
     shutdown_timeout: Duration,
 }
 
@@ -124,7 +125,7 @@ impl<W: Wide> Service<W> {
             Some(spool) => Some(storage::open_spool(spool, &registry, &counts).await?),
             None => None,
         };
-        let routes = status::routes(Arc::clone(&mill), spool.clone());
+        let routes = status::routes(Arc::clone(&mill), spool.clone(), counts.clone());
         let shown = (&registry, &health, &counts, spool.clone());
         let serve_http = Http::bind((Arc::clone(&reader), patient), routes, config, roles, shown).await?;
         let ingest = match (roles.contains(&Role::Ingest), roles.contains(&Role::Query)) {
@@ -139,6 +140,10 @@ impl<W: Wide> Service<W> {
             ),
             (false, _) => None,
         };
+        let mut watchdogs = vec![health.watch(Arc::clone(&wide))];
+        if ingest.is_none() {
+            watchdogs.push(waiting::watch(wide, config.rejects_retention(), counts.clone()));
+        }
         let mill =
             roles.contains(&Role::Mill).then(|| Part::start(|stop| async move { mill.run(stop.0).await }));
         Ok(Self {
@@ -147,7 +152,7 @@ impl<W: Wide> Service<W> {
             query: roles.contains(&Role::Query).then_some(reader),
             // Last: who is told that it is ready can connect devices.
             http: serve_http(),
-            watchdog: health.watch(wide),
+            watchdogs,
             shutdown_timeout: config.shutdown_timeout(),
         })
     }
@@ -192,7 +197,7 @@ impl<W: Wide> Service<W> {
         {
             tracing::error!(%error, "the mill failed");
         }
-        self.watchdog.abort();
+        self.watchdogs.iter().for_each(JoinHandle::abort);
         match self.http.part.end().await {
             Ok(Drained { cut: 0 }) => {}
             Ok(Drained { cut }) => tracing::warn!(cut, "requests were cut because they did not end in time"),
@@ -261,9 +266,15 @@ impl Http {
         roles: &[Role],
         (registry, health, counts, spool): (&Registry, &Health, &IngestMetrics, Option<Spool>),
     ) -> anyhow::Result<impl FnOnce() -> Self> {
-        let state = ApiState::new(reader, Arc::new(SystemClock), config.api(), registry, health.probe())?;
-        let counts = counts.clone();
-        state.tell_skews(Arc::new(move |source| counts.device_skew(source)));
+        let state = ApiState::new(
+            reader,
+            Arc::new(SystemClock),
+            config.api(),
+            registry,
+            health.probe(spool.clone()),
+        )?;
+        let skews = counts.clone();
+        state.tell_skews(Arc::new(move |source| skews.device_skew(source)));
         let http = config.http();
         let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
         let address = server.local_addr();
@@ -272,7 +283,7 @@ impl Http {
         } else {
             operator_router(state)
         };
-        let routes = status::naming_what_waits(routes.merge(more), spool);
+        let routes = status::naming_what_waits(routes.merge(more), spool, counts.clone());
         Ok(move || {
             tracing::info!(%address, "listening for HTTP");
             Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) }

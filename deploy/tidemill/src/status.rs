@@ -10,6 +10,7 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 use tidemill_analytics::api::{SPOOL_PATH, STATUS_PATH, without_parameters};
 use tidemill_analytics::moment::Utc;
+use tidemill_ingest::metrics::{IngestMetrics, WaitingCount, WaitingCounts};
 use tidemill_ingest::spool::Spool;
 use tidemill_store::mill::{Mill, MillFailure, ShardStatus};
 use tidemill_store::wide::Wide;
@@ -18,8 +19,11 @@ use tokio::sync::Mutex;
 /// In every answer while samples wait in the spool of this process: how many messages queries cannot see yet (I3).
 const PENDING_HEADER: HeaderName = HeaderName::from_static("tidemill-spool-pending");
 
+/// The same for messages that are kept as rejects until what they need comes by itself: a birth, the eras.
+const WAITING_HEADER: HeaderName = HeaderName::from_static("tidemill-waiting");
+
 /// The routes. The status is given to one at a time, because each looks at everything that is not ground.
-pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>, spool: Option<Spool>) -> Router {
+pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>, spool: Option<Spool>, counts: IngestMetrics) -> Router {
     let one_at_a_time = Arc::new(Mutex::new(()));
     let waiting = spool.clone();
     let answer = async move |uri: Uri| {
@@ -31,6 +35,7 @@ pub(crate) fn routes<W: Wide>(mill: Arc<Mill<W>>, spool: Option<Spool>) -> Route
             Ok(mut status) => {
                 if let Some(status) = status.as_object_mut() {
                     status.insert("spool".to_owned(), spooled(waiting.as_ref()));
+                    status.insert("waiting".to_owned(), waiting_messages(&counts.waiting()));
                 }
                 axum::Json(status).into_response()
             }
@@ -55,13 +60,21 @@ fn spooled(spool: Option<&Spool>) -> Json {
     })
 }
 
+/// What is kept until something comes by itself, by its reason.
+pub(crate) fn waiting_messages(counts: &WaitingCounts) -> Json {
+    let of = |(reason, WaitingCount { messages, bytes })| json!({"reason": reason, "messages": messages, "bytes": bytes});
+    counts.by_reason().into_iter().filter(|(_, count)| count.messages > 0).map(of).collect()
+}
+
 /// `routes`, whose answers say when there are acknowledged messages that they do not show.
-pub(crate) fn naming_what_waits(routes: Router, spool: Option<Spool>) -> Router {
-    let Some(spool) = spool else { return routes };
+pub(crate) fn naming_what_waits(routes: Router, spool: Option<Spool>, counts: IngestMetrics) -> Router {
     routes.layer(axum::middleware::map_response(move |mut response: Response| {
-        let messages = spool.depth().messages;
-        if messages > 0 {
-            response.headers_mut().insert(PENDING_HEADER, HeaderValue::from(messages));
+        let spooled = spool.as_ref().map_or(0, |spool| spool.depth().messages);
+        let waiting = counts.waiting().all().messages;
+        for (name, messages) in [(PENDING_HEADER, spooled), (WAITING_HEADER, waiting)] {
+            if messages > 0 {
+                response.headers_mut().insert(name, HeaderValue::from(messages));
+            }
         }
         std::future::ready(response)
     }))

@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 
 use super::histogram::Histogram;
-use super::{Accounting, IngestMetrics, SparkplugCounts, State};
+use super::{Accounting, IngestMetrics, SparkplugCounts, State, WaitingCount, WaitingCounts};
 
 /// A family with its labels: name, help, type.
 type Family = (&'static str, &'static str, MetricType);
@@ -46,6 +46,13 @@ const WAITED: Family = (
      once more then.",
     MetricType::COUNTER,
 );
+const WAITING_MESSAGES: Family = (
+    "tidemill_ingest_waiting_messages",
+    "Messages that are kept until what they need comes by itself: a Sparkplug birth, the eras.",
+    MetricType::GAUGE,
+);
+const WAITING_BYTES: Family =
+    ("tidemill_ingest_waiting_bytes", "Bytes of messages that wait.", MetricType::GAUGE);
 const SHED: Family =
     ("tidemill_ingest_messages_shed_total", "QoS 0 messages dropped for want of room.", MetricType::COUNTER);
 const IN_FLIGHT: Family =
@@ -151,7 +158,7 @@ const SPARKPLUG_HISTORICAL: Family = (
 );
 const SPARKPLUG_PASSED_OVER: Family = (
     "tidemill_sparkplug_metrics_passed_over_total",
-    "Metrics of types that no series holds: data sets, templates, bytes, files, arrays. Their messages are kept as rejects.",
+    "Metrics that no series holds: data sets, templates, bytes, files, arrays, and values beyond what is stored. Their messages are kept as rejects.",
     MetricType::COUNTER,
 );
 const SPARKPLUG_REBIRTHS: Family = (
@@ -160,7 +167,7 @@ const SPARKPLUG_REBIRTHS: Family = (
     MetricType::COUNTER,
 );
 
-const FAMILIES: [Family; 36] = [
+const FAMILIES: [Family; 38] = [
     RECOVERED,
     SPOOLED,
     SET_ASIDE,
@@ -176,6 +183,8 @@ const FAMILIES: [Family; 36] = [
     REJECTED,
     NOT_KEPT,
     WAITED,
+    WAITING_MESSAGES,
+    WAITING_BYTES,
     SHED,
     IN_FLIGHT,
     SAMPLES_RECEIVED,
@@ -215,7 +224,9 @@ fn labels(name: &str) -> Vec<String> {
     let labels: &[&str] = match name {
         "tidemill_ingest_messages_received_total" => &["qos"],
         "tidemill_ingest_messages_rejected_total" => &["kind", "reason"],
-        "tidemill_ingest_rejects_not_kept_total" => &["reason"],
+        "tidemill_ingest_rejects_not_kept_total"
+        | "tidemill_ingest_waiting_messages"
+        | "tidemill_ingest_waiting_bytes" => &["reason"],
         _ => &[],
     };
     labels.iter().map(|&label| label.to_owned()).collect()
@@ -248,6 +259,7 @@ impl Collector for Exported {
             plain(QUEUED_BYTES, gauge(&inner.queued_bytes)),
             plain(SHARDS, gauge(&inner.shards)),
         ];
+        families.extend(waiting(&self.metrics.waiting()));
         let state = self.metrics.state();
         families.extend(messages(&state));
         families.extend(samples(&state.samples.shown()));
@@ -305,6 +317,18 @@ fn messages(state: &State) -> Vec<MetricFamily> {
         plain(SET_ASIDE, of.set_aside),
         plain(IN_FLIGHT, of.in_flight),
     ]
+}
+
+fn waiting(counts: &WaitingCounts) -> [MetricFamily; 2] {
+    let of = |family_of: Family, number: fn(WaitingCount) -> u64| {
+        let metrics = counts.by_reason().map(|(reason, count)| {
+            let mut metric = value(family_of.2, number(count));
+            metric.set_label(vec![label("reason", reason)]);
+            metric
+        });
+        family(family_of, metrics.into())
+    };
+    [of(WAITING_MESSAGES, |count| count.messages), of(WAITING_BYTES, |count| count.bytes)]
 }
 
 fn samples(of: &Accounting) -> Vec<MetricFamily> {

@@ -7,6 +7,7 @@
 
 mod export;
 mod histogram;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,6 +18,7 @@ use tidemill_store::layout::RejectKind;
 use tidemill_store::model::Source;
 
 use histogram::Histogram;
+pub use waiting::{WaitingCount, WaitingCounts};
 
 use crate::skews::{DeviceSkews, SkewCell};
 use crate::spool::Tally;
@@ -143,6 +145,7 @@ struct Inner {
     queued_bytes: AtomicI64,
     shards: AtomicI64,
     skews: DeviceSkews,
+    waiting: Mutex<WaitingCounts>,
 }
 
 /// Counts of Sparkplug messages.
@@ -218,6 +221,7 @@ impl Default for IngestMetrics {
             queued_bytes: AtomicI64::new(0),
             shards: AtomicI64::new(0),
             skews: DeviceSkews::default(),
+            waiting: Mutex::default(),
         }))
     }
 }

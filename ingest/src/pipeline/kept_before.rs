@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::PipelineFailure;
-use super::intake::number;
 use super::shared::{Shared, stopped};
-use crate::reject_gate::{KeptBefore, ROW_OVERHEAD};
+use crate::reject_gate::KeptBefore;
+use crate::rejects::{kept_bytes, waits};
 
 /// What limits are about.
 const DAY: Duration = Duration::from_hours(24);
@@ -59,9 +59,9 @@ impl<W: Wide> Recall<W> {
             return true;
         };
         let read = each_kept(&*self.wide, range, |row| {
-            if row.writer != self.writer {
-                let bytes = row.topic.len() + row.payload.len() + ROW_OVERHEAD;
-                kept.add(sorter.sender(row.topic.as_bytes()), &row.reason, number(bytes));
+            // What waits has limits of its own.
+            if row.writer != self.writer && !waits(&row.reason) {
+                kept.add(sorter.sender(row.topic.as_bytes()), &row.reason, kept_bytes(row));
             }
         });
         if let Err(error) = read.await {

@@ -163,7 +163,7 @@ fn keep_rejects<W: Wide>(
     tasks: &Arc<Tasks>,
     (writer, limits, clock): (WriterId, &RejectLimits, &Arc<dyn Clock>),
     outlet: SideOutlet<W>,
-    queue_max: usize,
+    (waiting, queue_max): (Arc<Waiting>, usize),
 ) -> Keeper {
     let (rejects, queue) = mpsc::channel(queue_max);
     let counts = Arc::new(Mutex::new(RejectCounts::new(writer)));
@@ -177,7 +177,7 @@ fn keep_rejects<W: Wide>(
         counted_at: i64::MIN,
     };
     tasks.spawn("rejects", reject_writer.run());
-    Keeper::new(rejects, counts, limits)
+    Keeper::new(rejects, counts, waiting, limits)
 }
 
 /// Reads what was kept of rejects before, and takes what waits for births and eras, for as long as the pipeline runs.
@@ -193,7 +193,7 @@ fn keep_taking<W: Wide>(shared: &Arc<Shared>, (wide, spool): (Arc<W>, Option<Spo
         stop: stop.clone(),
     };
     shared.tasks.spawn("limits of rejects", recall.run());
-    let taker = waiting::Taker { wide, shared: Arc::downgrade(shared), spool, stop };
+    let taker = waiting::Taker { wide, shared: Arc::downgrade(shared), spool, writer, stop };
     shared.tasks.spawn("waiting messages", taker.run());
 }
 
@@ -216,7 +216,9 @@ impl Pipeline {
         let (tasks, queue_max) = (Arc::new(Tasks::new()), budget.messages_max());
         let side = |failed| SideOutlet::new(Arc::clone(&wide), config.retry, spool.clone(), failed);
         let outlet = side(|source| PipelineFailure::Rejects { source });
-        let rejects = keep_rejects(&tasks, (writer, &config.rejects, &clock), outlet, queue_max);
+        let waiting = Arc::new(Waiting::new(metrics.clone()));
+        let room = (Arc::clone(&waiting), queue_max);
+        let rejects = keep_rejects(&tasks, (writer, &config.rejects, &clock), outlet, room);
         let eras = Arc::new(EraWatch::new(eras));
         let era_keeper = Arc::new(EraKeeper::new(Arc::clone(&eras)));
         keep_eras(&tasks, (Arc::clone(&era_keeper), Arc::clone(&clock), Arc::clone(&wide)));
@@ -273,7 +275,7 @@ impl Pipeline {
             births,
             look_up,
             commands,
-            waiting: Waiting::default(),
+            waiting,
         });
         keep_taking(&shared, waiters, writer);
         Ok(Self { shared, to_publish: Mutex::new(Some(to_publish)) })

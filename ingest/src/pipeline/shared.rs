@@ -23,10 +23,9 @@ use crate::config::{IngestConfig, RejectLimits};
 use crate::decode::NamePool;
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, Rejected};
-use crate::policy::ERAS_UNKNOWN;
 use crate::reject_counts::RejectCounts;
 use crate::reject_gate::{Claim, Keeping, KeptBefore, ROW_OVERHEAD, RejectGate};
-use crate::rejects::Reject;
+use crate::rejects::{Reject, waits};
 use crate::source::Command;
 use crate::sparkplug::Sessions;
 use crate::topic::TopicTemplates;
@@ -52,7 +51,7 @@ pub(super) struct Shared {
     pub(super) births: mpsc::Sender<BirthEntry>,
     pub(super) look_up: LookUp,
     pub(super) commands: mpsc::Sender<Command>,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 /// The tasks of a pipeline, and how they end.
@@ -102,6 +101,7 @@ pub(super) struct Keeper {
     writer: mpsc::Sender<Entry>,
     gate: Arc<Mutex<RejectGate>>,
     counts: Arc<Mutex<RejectCounts>>,
+    waiting: Arc<Waiting>,
     limits: RejectLimits,
 }
 
@@ -125,10 +125,11 @@ impl Keeper {
     pub(super) fn new(
         writer: mpsc::Sender<Entry>,
         counts: Arc<Mutex<RejectCounts>>,
+        waiting: Arc<Waiting>,
         limits: &RejectLimits,
     ) -> Self {
         let gate = Arc::new(Mutex::new(RejectGate::new(limits.rates)));
-        Self { writer, gate, counts, limits: *limits }
+        Self { writer, gate, counts, waiting, limits: *limits }
     }
 
     /// Counts what was kept before this process began.
@@ -143,9 +144,7 @@ impl Keeper {
         let bytes =
             reject.topic.len() + reject.payload.len().min(self.limits.kept_bytes_max(reason)) + ROW_OVERHEAD;
         let claim = Claim { sender: whose.sender, reason, bytes: number(bytes) };
-        // That eras are not known is no sender's fault, and what is so kept is bounded by the spool.
-        let is_kept =
-            reason == ERAS_UNKNOWN || lock(&self.gate).judge(&claim, reject.received_at) == Keeping::Kept;
+        let is_kept = self.admits(&claim, reject.received_at);
         let Whose { message, samples, ack, .. } = whose;
         if let Some(group) = group.owed() {
             group.note_samples(Rejected { message, kind, reason, samples, is_kept });
@@ -164,6 +163,22 @@ impl Keeper {
             assert!(is_closed, "the queue of rejects is smaller than the budget");
             WriterEnded
         })
+    }
+}
+
+impl Keeper {
+    /// Whether there is room for the reject that `claim` describes. What waits has its own: it is good data whose time has
+    /// not come, whatever else its sender sent.
+    fn admits(&self, claim: &Claim, now: Timestamp) -> bool {
+        let within_rates = || lock(&self.gate).judge(claim, now) == Keeping::Kept;
+        if !waits(claim.reason) {
+            return within_rates();
+        }
+        let is_kept = self.waiting.has_room(claim, self.limits.waiting_bytes_max) || within_rates();
+        if is_kept {
+            self.waiting.kept(claim);
+        }
+        is_kept
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hashbrown::HashSet;
 use tidemill_store::layout::RejectRow;
-use tidemill_store::model::{TimeRange, Timestamp};
+use tidemill_store::model::{TimeRange, Timestamp, WriterId};
 use tidemill_store::rejects::{RejectPlace, WaitingPages, delete, delete_time};
 use tidemill_store::wide::{ReadError, Wide, WriteError};
 use tokio::sync::watch;
@@ -21,8 +21,10 @@ use super::PipelineFailure;
 use super::intake::{PipelineIntake, Replayed};
 use super::shared::{Shared, stopped};
 use crate::decode::NO_BIRTH;
+use crate::metrics::{IngestMetrics, WaitingCounts};
 use crate::policy::ERAS_UNKNOWN;
-use crate::rejects::{is_cut, replayed_at};
+use crate::reject_gate::Claim;
+use crate::rejects::{is_cut, kept_bytes, replayed_at};
 use crate::source::{Closed, Completion, Publish, Qos};
 use crate::spool::Spool;
 
@@ -43,11 +45,19 @@ const PAST: Duration = Duration::from_hours(24 * 400);
 
 /// What is known of that which waits.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<State>);
+pub(super) struct Waiting {
+    state: Mutex<State>,
+    /// Where it is shown how much it is.
+    metrics: IngestMetrics,
+}
 
 #[derive(Debug, Default)]
 struct State {
     found: Found,
+    /// How much this process has kept of it.
+    own: WaitingCounts,
+    /// How much there was of others when all of it was looked at last.
+    others: WaitingCounts,
     /// Counts what has come.
     arrivals: u64,
     /// When the next look is; not known before the first, which is at once.
@@ -68,15 +78,51 @@ struct Found {
     eras: bool,
 }
 
+/// What a look has left.
+#[derive(Debug, Default)]
+struct Left {
+    found: Found,
+    own: WaitingCounts,
+    others: WaitingCounts,
+}
+
 /// A look that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     /// From where on.
     since: Timestamp,
+    /// Whether it goes through all there is.
+    is_survey: bool,
     arrivals: u64,
 }
 
 impl Waiting {
+    pub(super) fn new(metrics: IngestMetrics) -> Self {
+        Self { state: Mutex::default(), metrics }
+    }
+
+    /// Whether a message may wait whatever its sender has used up: always for the eras, as the spool bounds what comes
+    /// while they are not known; for a birth as long as less than `bytes_max` waits.
+    pub(super) fn has_room(&self, claim: &Claim, bytes_max: u64) -> bool {
+        let waiting = || self.state().counts().all().bytes.saturating_add(claim.bytes);
+        claim.reason == ERAS_UNKNOWN || waiting() <= bytes_max
+    }
+
+    /// Counts a message that is being kept.
+    pub(super) fn kept(&self, claim: &Claim) {
+        let mut state = self.state();
+        state.own.add(claim.reason, claim.bytes);
+        self.metrics.show_waiting(state.counts());
+    }
+
+    /// Counts the message of `row` no more, which this process kept or another.
+    fn gone(&self, row: &RejectRow, is_own: bool) {
+        let mut state = self.state();
+        let counts = if is_own { &mut state.own } else { &mut state.others };
+        counts.remove(&row.reason, kept_bytes(row));
+        self.metrics.show_waiting(state.counts());
+    }
+
     /// Notes that a message is being kept that was received at `at`: one of `node`, or else of times to come.
     pub(super) fn add(&self, node: Option<Arc<str>>, at: Timestamp) {
         let mut state = self.state();
@@ -106,27 +152,49 @@ impl Waiting {
         let is_survey = state.looks_left == 0;
         let all = at.saturating_sub(PAST);
         let since = if is_survey { all } else { found.since.unwrap_or(all) };
-        Some(Look { since, arrivals: *arrivals })
+        Some(Look { since, is_survey, arrivals: *arrivals })
     }
 
     /// Notes what a look has left; `more` where more may come from elsewhere.
-    fn end(&self, look: Look, left: Option<Found>, now: Instant, more: bool) {
+    fn end(&self, look: Look, left: Option<Left>, now: Instant, more: bool) {
         let mut state = self.state();
         state.looks_left = state.looks_left.saturating_sub(1);
         let is_whole = left.is_some();
-        if let Some(left) = left {
-            if state.arrivals == look.arrivals {
-                state.found = left;
+        if let Some(Left { found, own, others }) = left {
+            let is_all = state.arrivals == look.arrivals;
+            if is_all {
+                state.found = found;
             } else {
-                state.found.merge(left);
+                state.found.merge(found);
             }
+            if look.is_survey {
+                state.others = others;
+            }
+            // What is still in the spool was not seen.
+            if look.is_survey && is_all && !more {
+                state.own = own;
+            }
+            self.metrics.show_waiting(state.counts());
         }
         let goes_on = state.looks_left > 0 || more || !is_whole || state.found.eras;
         state.due = Some(now + if goes_on { AGAIN } else { SURVEY });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn counts(&self) -> WaitingCounts {
+        self.own.and(&self.others)
+    }
+}
+
+impl Left {
+    fn count(&mut self, row: &RejectRow, is_own: bool) {
+        let counts = if is_own { &mut self.own } else { &mut self.others };
+        counts.add(&row.reason, kept_bytes(row));
     }
 }
 
@@ -157,6 +225,8 @@ pub(super) struct Taker<W> {
     pub(super) wide: Arc<W>,
     pub(super) shared: Weak<Shared>,
     pub(super) spool: Option<Spool>,
+    /// Who keeps what this process leaves.
+    pub(super) writer: WriterId,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -208,13 +278,13 @@ impl<W: Wide> Taker<W> {
     }
 
     /// Takes all that can be taken from the moment of `look` on; gives what is left.
-    async fn look(&self, shared: &Arc<Shared>, look: Look) -> Result<Found, Stopped> {
+    async fn look(&self, shared: &Arc<Shared>, look: Look) -> Result<Left, Stopped> {
         let end = shared.clock.now().saturating_add(Duration::from_hours(1));
-        let Ok(range) = TimeRange::new(look.since.min(end), end) else { return Ok(Found::default()) };
-        let (mut pages, mut left, mut taken) = (WaitingPages::received_in(range), Found::default(), 0);
+        let Ok(range) = TimeRange::new(look.since.min(end), end) else { return Ok(Left::default()) };
+        let (mut pages, mut left, mut taken) = (WaitingPages::received_in(range), Left::default(), 0);
         let mut intake = PipelineIntake::new(Arc::clone(shared));
         while let Some(page) = pages.next(&*self.wide).await? {
-            taken += self.page(page, &mut intake, &mut left).await?;
+            taken += self.page(page, (shared, &mut intake), &mut left).await?;
         }
         if taken > 0 {
             tracing::info!(messages = taken, "messages were taken that had waited for a birth or for eras");
@@ -225,29 +295,35 @@ impl<W: Wide> Taker<W> {
     async fn page(
         &self,
         page: Vec<(RejectPlace, RejectRow)>,
-        intake: &mut PipelineIntake,
-        left: &mut Found,
+        (shared, intake): (&Shared, &mut PipelineIntake),
+        left: &mut Left,
     ) -> Result<u64, Stopped> {
-        let mut settling: Vec<(RejectPlace, Completion)> = Vec::with_capacity(page.len());
+        let mut settling: Vec<(RejectPlace, RejectRow, Completion)> = Vec::with_capacity(page.len());
         for (place, row) in page {
-            let (received_at, reason) = (row.received_at, row.reason.clone());
+            let (received_at, is_own) = (row.received_at, row.writer == self.writer);
             if is_cut(&row) {
+                left.count(&row, is_own);
                 continue;
             }
             let (publish, at) = (publish(row.topic.clone(), &row), replayed_at(&row));
             let node = intake.node_to_know(&publish);
-            match intake.take_waiting(publish, at).await? {
-                Replayed::Taken { completion, .. } => settling.push((place, completion)),
-                Replayed::Refused(_) if reason == ERAS_UNKNOWN => left.add(None, received_at),
-                Replayed::Refused(_) if reason == NO_BIRTH && node.is_some() => left.add(node, received_at),
+            if let Replayed::Taken { completion, .. } = intake.take_waiting(publish, at).await? {
+                settling.push((place, row, completion));
+                continue;
+            }
+            left.count(&row, is_own);
+            match row.reason.as_str() {
+                ERAS_UNKNOWN => left.found.add(None, received_at),
+                NO_BIRTH if node.is_some() => left.found.add(node, received_at),
                 // Its template is gone, or says something else now: an operator may replay it one day.
-                Replayed::Refused(_) => {}
+                _ => {}
             }
         }
         let mut taken = 0;
-        for (place, completion) in settling {
+        for (place, row, completion) in settling {
             completion.await?;
             delete(&*self.wide, &place, delete_time(&place, intake.now())).await?;
+            shared.waiting.gone(&row, row.writer == self.writer);
             taken += 1;
         }
         intake.count_taken(taken);
@@ -276,7 +352,7 @@ mod tests {
         for second in seconds {
             let now = start + Duration::from_secs(second);
             if let Some(look) = waiting.begin(now, at(0), true) {
-                waiting.end(look, Some(left.clone()), now, false);
+                waiting.end(look, Some(Left { found: left.clone(), ..Left::default() }), now, false);
                 looks.push(second);
             }
         }
@@ -303,7 +379,7 @@ mod tests {
         let now = Instant::now();
         let look = waiting.begin(now, at(0), true).unwrap();
         waiting.add(Some(EDGE.into()), at(7));
-        waiting.end(look, Some(Found::default()), now, false);
+        waiting.end(look, Some(Left::default()), now, false);
         assert!(waiting.state().found.nodes.contains(EDGE));
         waiting.born(EDGE);
         let look = waiting.begin(now + AFTER_BIRTH, at(0), true).unwrap();
@@ -318,10 +394,37 @@ mod tests {
         let now = start + Duration::from_secs(1);
         assert!(waiting.begin(now, at(0), false).is_none(), "the eras are not known yet");
         let look = waiting.begin(now, at(0), true).unwrap();
-        waiting.end(look, Some(Found::default()), now, false);
+        waiting.end(look, Some(Left::default()), now, false);
         let mut left = Found::default();
         left.add(None, at(9));
         waiting.add(None, at(9));
         assert_eq!(looks(&waiting, start, 2..70, &left), [2, 32, 62]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_counted_as_it_comes_and_goes_and_by_what_a_survey_finds() {
+        let (waiting, now) = (Waiting::default(), Instant::now());
+        let claim = |reason, bytes| Claim { sender: 1, reason, bytes };
+        let shown = || waiting.metrics.waiting().all();
+        waiting.kept(&claim(NO_BIRTH, 300));
+        waiting.kept(&claim(ERAS_UNKNOWN, 500));
+        assert_eq!((shown().messages, shown().bytes), (2, 800));
+        assert!(
+            waiting.has_room(&claim(NO_BIRTH, 200), 1_000) && !waiting.has_room(&claim(NO_BIRTH, 201), 1_000)
+        );
+        assert!(waiting.has_room(&claim(ERAS_UNKNOWN, 9_999), 1_000), "the spool bounds it");
+        let survey = waiting.begin(now, at(0), true).unwrap();
+        assert!(survey.is_survey);
+        let mut left = Left::default();
+        left.others.add(NO_BIRTH, 70);
+        left.own.add(NO_BIRTH, 300);
+        waiting.end(survey, Some(left), now, false);
+        assert_eq!((shown().messages, shown().bytes), (2, 370), "somebody purged what waited for eras");
+        waiting.add(Some(EDGE.into()), at(5));
+        waiting.born(EDGE);
+        let look = waiting.begin(now + AFTER_BIRTH, at(0), true).unwrap();
+        assert!(!look.is_survey);
+        waiting.end(look, Some(Left::default()), now, false);
+        assert_eq!(shown().messages, 2, "a look at some of it counts nothing anew");
     }
 }

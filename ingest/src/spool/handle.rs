@@ -4,6 +4,7 @@
 //! those who append: each waits for its own record (I6). Cancel safe: a record whose appender went away is written, or
 //! not, and harmless either way (I5).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ struct Shared {
     /// When the store took something last.
     answered: watch::Sender<Option<Instant>>,
     depth: Mutex<Depth>,
+    /// What was to be appended last was refused.
+    refuses: AtomicBool,
     options: SpoolOptions,
     clock: Arc<dyn Clock>,
     metrics: SpoolMetrics,
@@ -109,6 +112,7 @@ impl Spool {
             grown: Notify::new(),
             answered: watch::Sender::new(None),
             depth: Mutex::new(depth),
+            refuses: AtomicBool::new(false),
             options,
             clock,
             metrics,
@@ -131,6 +135,11 @@ impl Spool {
     /// How long its oldest file with something that waits is there.
     pub fn oldest_age(&self) -> Option<Duration> {
         self.0.age(self.depth())
+    }
+
+    /// Whether it has no room, or its disk takes nothing, as far as was tried.
+    pub fn refuses(&self) -> bool {
+        self.0.refuses.load(Ordering::Relaxed)
     }
 
     /// When the store took something from the spool last.
@@ -188,6 +197,7 @@ impl Spool {
                     None => shared.metrics.set_aside.inc(),
                 }
             }
+            shared.refuses.store(false, Ordering::Relaxed);
             shared.lose(gone);
             shared.show(log.depth());
         })
@@ -252,6 +262,7 @@ impl Shared {
                 Err(_) => self.metrics.refused.inc(),
             }
         }
+        self.refuses.store(outcomes.iter().any(Result::is_err), Ordering::Relaxed);
         self.show(log.depth());
         drop(log);
         let mut outcomes = outcomes.into_iter();

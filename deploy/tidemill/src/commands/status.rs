@@ -10,12 +10,15 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
 use tidemill_analytics::api::{SPOOL_PATH, STATUS_PATH};
+use tidemill_store::model::Clock;
 use tidemill_store::wide::Wide;
 
 use super::on_store::{OnStore, is_in_use, mill, on_store};
 use crate::cli::StatusArgs;
+use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::status::gather;
+use crate::status::{gather, waiting_messages};
+use crate::waiting;
 
 /// Every segment that is not ground is looked at.
 const ANSWER_WITHIN: Duration = Duration::from_mins(2);
@@ -77,6 +80,12 @@ fn spool_line(spool: &Json) -> String {
     )
 }
 
+/// What is kept as rejects until something comes by itself.
+fn waiting_line(waiting: &Json) -> String {
+    let cell = |key| cell(waiting.get(key));
+    format!("rejects: {} messages in {} bytes wait ({})\n", cell("messages"), cell("bytes"), cell("reason"))
+}
+
 fn ask(address: SocketAddr, path: &str, within: Duration) -> anyhow::Result<Json> {
     let config = ureq::Agent::config_builder().timeout_global(Some(within)).build();
     let mut answer = ureq::Agent::from(config).get(format!("http://{address}{path}")).call()?;
@@ -90,7 +99,12 @@ struct Show {
 
 impl OnStore for Show {
     async fn run<W: Wide>(self, wide: Arc<W>, config: &Config) -> anyhow::Result<()> {
-        self.print(&gather(&mill(wide, config).await?).await?)
+        let mut status = gather(&mill(Arc::clone(&wide), config).await?).await?;
+        let counts = waiting::count(&*wide, config.rejects_retention(), SystemClock.now()).await?;
+        if let Some(status) = status.as_object_mut() {
+            status.insert("waiting".to_owned(), waiting_messages(&counts));
+        }
+        self.print(&status)
     }
 }
 
@@ -132,6 +146,8 @@ fn table(status: &Json) -> anyhow::Result<String> {
     }
     text.push('\n');
     text.push_str(&status.get("spool").map(spool_line).unwrap_or_default());
+    let waiting = status.get("waiting").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
+    text.extend(waiting.iter().map(waiting_line));
     Ok(text)
 }
 
@@ -169,6 +185,9 @@ mod tests {
             text.ends_with("spool: 7 messages in 2 records wait, 3 of 9 bytes used, oldest 1.5 s\n"),
             "{text}"
         );
+        let waiting = json!([{"reason": "no_birth", "messages": 2, "bytes": 600}]);
+        let text = table(&json!({"shards": [], "spool": null, "waiting": waiting})).unwrap();
+        assert!(text.ends_with("rejects: 2 messages in 600 bytes wait (no_birth)\n"), "{text}");
         assert!(!table(&json!({"shards": [], "spool": null})).unwrap().contains("spool"));
     }
 }

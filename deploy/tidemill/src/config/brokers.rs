@@ -32,6 +32,15 @@ pub(super) fn brokers(
         named.iter().all(|(other, _)| *other == scheme),
         "brokers mix mqtt:// and mqtts://; run an ingester for each kind"
     );
+    for (nth, (_, broker)) in named.iter().enumerate() {
+        let is_twice = named.iter().take(nth).any(|(_, other)| other == broker);
+        ensure!(
+            !is_twice,
+            "the broker {}:{} is named twice: it would be consumed twice",
+            broker.host,
+            broker.port
+        );
+    }
     let mut config = MqttConfig::new(first, &raw.client_id_prefix, filters);
     config.brokers = named.into_iter().map(|(_, broker)| broker).collect();
     config.version = match raw.version {
@@ -52,6 +61,7 @@ pub(super) fn brokers(
     config.packet_bytes_max = u32::try_from(raw.packet_bytes_max).context("packet_bytes_max is too large")?;
     config.in_flight_messages_max = in_flight("in_flight_max", raw.in_flight_max)?;
     config.drain_timeout = drain_timeout;
+    config.check()?;
     Ok(Some(config))
 }
 
@@ -137,6 +147,15 @@ mod tests {
         assert!(refused(&raw).contains("ca_file"));
         raw.brokers.push("mqtt://b".into());
         assert!(refused(&raw).contains("mix"));
+        raw.brokers = vec!["mqtt://a".into(), "mqtt://b".into(), "mqtt://a:1883".into()];
+        assert!(refused(&raw).contains("a:1883 is named twice"));
+        raw.brokers.truncate(2);
+        assert!(brokers(&raw, filters(), Duration::ZERO).unwrap().is_some());
+        raw.group = "a/b".into();
+        assert!(
+            refused(&raw).contains("share group"),
+            "what the consumer would refuse is refused by check-config"
+        );
         raw.brokers.clear();
         assert!(brokers(&raw, filters(), Duration::ZERO).unwrap().is_none());
     }

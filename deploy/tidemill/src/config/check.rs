@@ -32,6 +32,7 @@ use crate::eras_file::ErasFile;
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     backend: Backend,
+    rejects_retention: Duration,
     first_era: FirstEra,
     ingest: IngestConfig,
     spool: Option<SpoolConfig>,
@@ -92,8 +93,10 @@ impl Config {
             "ingest.memory_bytes_max ({}) must be at least twice ingest.listener.packet_bytes_max ({packet_bytes_max})",
             ingest.memory.in_flight_bytes_max
         );
+        ensure!(!raw.store.rejects_retention.0.is_zero(), "store.rejects_retention must be above 0");
         Ok(Self {
             backend: backend(raw, &retention)?,
+            rejects_retention: raw.store.rejects_retention.0,
             first_era: first_era(raw)?,
             ingest,
             spool: spool(&raw.ingest)?,
@@ -105,6 +108,11 @@ impl Config {
             http: http(&raw.http, shutdown_timeout)?,
             shutdown_timeout,
         })
+    }
+
+    /// How long rejects are kept.
+    pub(crate) const fn rejects_retention(&self) -> Duration {
+        self.rejects_retention
     }
 
     /// Which store.
@@ -247,6 +255,7 @@ fn ingest(raw: &RawIngest, kept: Option<Duration>) -> anyhow::Result<IngestConfi
         device_bytes_per_day_max: raw.reject_device_bytes_per_day_max,
         bytes_per_day_max: raw.reject_bytes_per_day_max,
     };
+    config.rejects.waiting_bytes_max = raw.reject_waiting_bytes_max;
     config.append.catalog.sources_max = count("ingest.sources_per_shard_max", raw.sources_per_shard_max)?;
     config.decode = DecodeLimits {
         depth_max: count("ingest.message.depth_max", raw.message.depth_max)?,

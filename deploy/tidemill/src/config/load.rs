@@ -20,7 +20,7 @@ const ENVIRONMENT_LISTS: [&str; 3] =
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// The file is not there or not readable.
-    #[error("cannot read the configuration file {path:?}: {source}")]
+    #[error("cannot read the configuration file {path:?}")]
     File {
         /// The file.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) enum LoadError {
         source: std::io::Error,
     },
     /// Not TOML, or a value of the wrong type.
-    #[error("{0}")]
+    #[error(transparent)]
     Invalid(#[from] config::ConfigError),
     /// A key that nothing reads.
     #[error("unknown key `{key}`{}", suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
@@ -160,5 +160,12 @@ mod tests {
     fn a_wrong_type_names_the_key() {
         let error = read("[ingest]\nmemory_bytes_max = \"lots\"", &[]).unwrap_err();
         assert!(error.to_string().contains("memory_bytes_max"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_word_is_refused_once_with_those_there_are() {
+        let error = read("[ingest]\ntime_unit = \"sec\"", &[]).unwrap_err();
+        let text = format!("{:#}", anyhow::Error::new(error));
+        assert_eq!(text, "\"sec\" is none of s, ms, us, ns, auto for key `ingest.time_unit`");
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod raw;
 mod span;
 mod spool;
 mod templates;
+mod words;
 
 pub(crate) use check::{Backend, Config, schema_options};
 pub(crate) use load::load;

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Span;
+pub(crate) use super::words::{
+    RawBackend, RawConsistency, RawDurability, RawFormat, RawLogFormat, RawMqttVersion, RawRetained,
+    RawTimeBasis, RawTimeUnit,
+};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
@@ -46,16 +50,6 @@ section! {
     }
 }
 
-/// Which store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawBackend {
-    /// The LSM tree in this process.
-    Embedded,
-    /// Apache Cassandra, ScyllaDB or what speaks their protocol.
-    Cassandra,
-}
-
 section! {
     /// `[store]`
     RawStore {
@@ -92,18 +86,6 @@ section! {
         /// Memory for caching what was read from disk.
         cache_bytes_max: u64 = 128 << 20,
     }
-}
-
-/// How many replicas must take a write or answer a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawConsistency {
-    /// One replica of the local data centre. An acknowledged sample may be lost with it.
-    LocalOne,
-    /// A majority of the local data centre.
-    LocalQuorum,
-    /// A majority of all replicas: survives the loss of a data centre, at its distance.
-    Quorum,
 }
 
 section! {
@@ -146,64 +128,6 @@ section! {
     }
 }
 
-/// The unit of numeric `ts`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) enum RawTimeUnit {
-    /// Seconds.
-    #[serde(rename = "s")]
-    Seconds,
-    /// Milliseconds.
-    #[serde(rename = "ms")]
-    Millis,
-    /// Microseconds.
-    #[serde(rename = "us")]
-    Micros,
-    /// Nanoseconds.
-    #[serde(rename = "ns")]
-    Nanos,
-    /// By the number of digits.
-    #[serde(rename = "auto")]
-    Auto,
-}
-
-/// The format of payloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawFormat {
-    /// JSON points.
-    Json,
-    /// SenML in JSON.
-    SenmlJson,
-    /// SenML in CBOR.
-    SenmlCbor,
-    /// Influx line protocol.
-    LineProtocol,
-    /// CBOR points.
-    Cbor,
-    /// MessagePack points.
-    Msgpack,
-    /// One value.
-    Scalar,
-    /// Lines of separated values.
-    Csv,
-    /// Sparkplug B.
-    Sparkplug,
-    /// Told from each payload.
-    Auto,
-}
-
-/// Where times come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawTimeBasis {
-    /// From the payload alone.
-    Payload,
-    /// From our clock alone.
-    Receive,
-    /// From the payload, where it has one.
-    PayloadElseReceive,
-}
-
 section! {
     /// `[[ingest.templates]]`
     RawTemplate {
@@ -228,16 +152,6 @@ section! {
         /// What stands between the fields of CSV.
         delimiter: String = ",".to_owned(),
     }
-}
-
-/// What an acknowledgement waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawDurability {
-    /// The store; where there is a spool and the store is down or late, the spool.
-    Store,
-    /// The spool, always; the store gets everything from there.
-    Spool,
 }
 
 section! {
@@ -274,11 +188,12 @@ section! {
         memory_bytes_max: u64 = 64 << 20,
         /// Most bytes of a rejected payload that are kept.
         reject_payload_bytes_max: u64 = 64 << 10,
-        /// Bytes of rejects that one device may have kept a day; beyond it they are counted, and the first of each reason
-        /// is kept.
+        /// Bytes of rejects of one device that are kept a day; beyond it they are counted, but for firsts of reasons.
         reject_device_bytes_per_day_max: u64 = 16 << 20,
         /// Bytes of rejects that are kept a day, of all devices.
         reject_bytes_per_day_max: u64 = 256 << 20,
+        /// Bytes of messages that wait for a birth whatever their senders have used up of the limits above.
+        reject_waiting_bytes_max: u64 = 1 << 30,
         /// Most sources that one ingester keeps track of in a shard.
         sources_per_shard_max: u64 = 200_000,
         /// How long a writer leaves the mark of a bucket open in which nothing more comes: what is open is ground only
@@ -333,27 +248,6 @@ section! {
         /// How long a connection with keep-alive 0 may be silent.
         idle_timeout: Span = Span::seconds(3_600),
     }
-}
-
-/// MQTT version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) enum RawMqttVersion {
-    /// 3.1.1.
-    #[serde(rename = "3.1.1")]
-    V311,
-    /// 5.
-    #[serde(rename = "5")]
-    V5,
-}
-
-/// What becomes of retained messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawRetained {
-    /// They are taken.
-    Take,
-    /// They are acknowledged and dropped.
-    Ignore,
 }
 
 section! {
@@ -475,16 +369,6 @@ section! {
         /// Bytes of a request's body.
         body_bytes_max: u64 = 1 << 20,
     }
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawLogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
 }
 
 section! {

@@ -13,7 +13,9 @@ use tokio::time::sleep;
 use super::rig::{Rig, config, eras};
 use crate::config::IngestConfig;
 use crate::decode::{Format, Reading, TimeUnit};
+use crate::metrics::WaitingCounts;
 use crate::pipeline::{PipelineIntake, Replayed};
+use crate::reject_gate::ROW_OVERHEAD;
 use crate::rejects::replayed_at;
 use crate::source::{Intake, Publish, Qos};
 use crate::topic::{Rules, TopicTemplates};
@@ -125,6 +127,80 @@ async fn data_that_waited_is_taken_by_itself_when_the_birth_comes_once_and_even_
     temps.sort_by_key(|value| format!("{value:?}"));
     temps.dedup();
     assert_eq!(temps, [20.5, 21.5, 22.5].map(Value::F64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_waits_is_kept_whatever_its_sender_has_used_up_within_a_bound_of_its_own() {
+    const ROOM: u64 = 20;
+    let mut config = sparkplug();
+    let row = u64::try_from(publish("NDATA", DATA).topic.len() + DATA.len() + ROW_OVERHEAD).unwrap();
+    config.rejects.rates.device_bytes_per_day_max = 1_000;
+    config.rejects.waiting_bytes_max = ROOM * row + 1;
+    let rig = Rig::with(config);
+    let mut intake = rig.pipeline.intake();
+    for _ in 0..10 {
+        send(&mut intake, "NDATA", b"\xff").await;
+    }
+    let kept = rig.rejects().await.len();
+    assert!(kept < 10, "garbage is limited");
+    for _ in 0..ROOM {
+        send(&mut intake, "NDATA", DATA).await;
+    }
+    let counts = rig.metrics.waiting().all();
+    assert_eq!((waiting(&rig).await.len(), counts.messages, counts.bytes), (20, ROOM, ROOM * row));
+    // Beyond that it is a reject like others: the first of its reason, and then no more.
+    for _ in 0..5 {
+        send(&mut intake, "NDATA", DATA).await;
+    }
+    assert_eq!((waiting(&rig).await.len(), rig.metrics.waiting().all().messages), (21, ROOM + 1));
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    sleep(Duration::from_mins(1)).await;
+    assert!(waiting(&rig).await.is_empty());
+    assert_eq!(rig.metrics.waiting(), WaitingCounts::default());
+    assert_eq!(rig.accounting().stored, ROOM + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_counted_after_a_restart_and_counts_against_no_sender() {
+    let memory = Memory::new();
+    let first = on(&memory);
+    let mut intake = first.pipeline.intake();
+    for _ in 0..9 {
+        send(&mut intake, "NDATA", DATA).await;
+    }
+    drop((first, intake));
+    let mut config = sparkplug();
+    config.rejects.rates.device_bytes_per_day_max = 1_000;
+    let second = Rig::restarted(&memory, config);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(second.metrics.waiting().all().messages, 9);
+    let mut intake = second.pipeline.intake();
+    for _ in 0..2 {
+        send(&mut intake, "NDATA", b"\xff").await;
+    }
+    let garbage = second.rejects().await.into_iter().filter(|row| row.reason == "syntax").count();
+    assert_eq!(garbage, 2, "its limit is not used up");
+    send(&mut intake, "NDATA", DATA).await;
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(second.metrics.waiting(), WaitingCounts::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_birth_with_a_metric_that_cannot_be_stored_is_a_birth() {
+    let rig = on(&Memory::new());
+    let mut intake = rig.pipeline.intake();
+    let unstorable = b"\x12\x12\x0a\x03big\x20\x08\x58\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+    let good = b"\x12\x0c\x0a\x04good\x10\x07\x20\x03\x50\x05";
+    let birth = Publish { payload: Bytes::from([&unstorable[..], good].concat()), ..publish("NBIRTH", b"") };
+    intake.submit(vec![birth]).await.unwrap().await.unwrap();
+    send(&mut intake, "NDATA", b"\x12\x04\x10\x07\x50\x06").await;
+    let rejects = rig.rejects().await;
+    assert_eq!(rejects.iter().map(|row| row.reason.as_str()).collect::<Vec<_>>(), ["number"]);
+    let stored: Vec<_> =
+        rig.samples().await.into_iter().map(|(_, metric, _, value)| (metric, value)).collect();
+    let expected = [("good", Value::I64(5)), ("good", Value::I64(6)), ("online", Value::Bool(true))];
+    assert_eq!(stored, expected.map(|(metric, value)| (metric.to_owned(), value)));
 }
 
 #[tokio::test(start_paused = true)]

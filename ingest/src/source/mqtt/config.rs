@@ -179,7 +179,7 @@ impl MqttConfig {
     }
 
     /// Checks what can be checked without a broker.
-    pub(super) fn check(&self) -> Result<(), MqttConfigError> {
+    pub fn check(&self) -> Result<(), MqttConfigError> {
         let group_is_name = |group: &String| !group.is_empty() && !group.contains(['/', '+', '#']);
         if self.brokers.is_empty() {
             return Err(MqttConfigError::NoBroker);

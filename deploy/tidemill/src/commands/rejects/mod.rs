@@ -34,21 +34,21 @@ pub(crate) async fn rejects(args: RejectsArgs) -> anyhow::Result<()> {
     match on_store(&config, Act(Arc::clone(&action))).await {
         Err(error) if is_in_use(&error) => {
             let address = config.http().address;
-            let asked = tokio::task::spawn_blocking(move || ask(&action, address)).await?;
-            asked.with_context(|| format!("{error:#}"))
+            let asked = tokio::task::spawn_blocking(move || ask(&action, address, &error));
+            asked.await?
         }
         done => done,
     }
 }
 
-/// What the process that has the store can be asked for.
-fn ask(action: &RejectsAction, address: SocketAddr) -> anyhow::Result<()> {
+/// What the process that has the store can be asked for, which `in_use` says is another.
+fn ask(action: &RejectsAction, address: SocketAddr, in_use: &anyhow::Error) -> anyhow::Result<()> {
     match action {
         RejectsAction::List(filter) => remote::list(address, filter),
         RejectsAction::Show { id, .. } => remote::show(address, id),
         RejectsAction::Replay(_) | RejectsAction::Purge { .. } => bail!(
-            "a process works on this store, and only it may change it: stop it, run this again, and start it; \
-             list and show work meanwhile"
+            "{in_use:#}: a process works on this store, and only it may change it: stop it, run this again, and \
+             start it; list and show work meanwhile"
         ),
     }
 }

@@ -60,6 +60,7 @@ fn line(reject: &Json) -> Line<'_> {
         id: of("id"),
         received_at: of("received_at"),
         kind: of("kind"),
+        waits: reject.get("waits").and_then(Json::as_bool).unwrap_or_default(),
         reason: of("reason"),
         detail: of("detail"),
         topic: of("topic"),

@@ -13,6 +13,8 @@ pub(super) struct Line<'a> {
     pub(super) id: &'a str,
     pub(super) received_at: &'a str,
     pub(super) kind: &'a str,
+    /// Whether it is taken by itself once what it needs is there.
+    pub(super) waits: bool,
     pub(super) reason: &'a str,
     pub(super) detail: &'a str,
     pub(super) topic: &'a str,
@@ -28,16 +30,24 @@ pub(super) struct Whole<'a> {
 
 impl Line<'_> {
     pub(super) fn print(&self) -> String {
-        let Self { id, received_at, kind, reason, detail, topic, payload_bytes } = self;
+        let Self { id, received_at, reason, detail, topic, payload_bytes, .. } = self;
+        let kind = self.kind();
         let detail: String = detail.chars().take(DETAIL_CHARS).collect();
         let (topic, detail) = (plain(topic), plain(&detail));
         format!("{id}  {received_at}  {kind}  {reason}  {topic}  {payload_bytes} bytes  {detail}\n")
     }
 }
 
+impl Line<'_> {
+    fn kind(&self) -> String {
+        if self.waits { format!("{} (waits)", self.kind) } else { self.kind.to_owned() }
+    }
+}
+
 impl Whole<'_> {
     pub(super) fn print(&self) -> String {
-        let Line { id, received_at, kind, reason, detail, topic, payload_bytes } = &self.line;
+        let Line { id, received_at, reason, detail, topic, payload_bytes, .. } = &self.line;
+        let kind = self.line.kind();
         let (topic, detail, payload) = (plain(topic), plain(detail), plain(self.payload));
         format!(
             "id:           {id}\nreceived at:  {received_at}\nkind:         {kind}\nreason:       {reason}\n\
@@ -106,6 +116,7 @@ fn with_line(
         id: &place.to_string(),
         received_at: &Utc(row.received_at).to_string(),
         kind: row.kind.as_str(),
+        waits: place.waits(),
         reason: &row.reason,
         detail: &row.detail,
         topic: &row.topic,
@@ -136,6 +147,7 @@ mod tests {
             id: "1-2-3-4",
             received_at: "then",
             kind: "dead_letter",
+            waits: false,
             reason: "syntax",
             detail: "at byte 0",
             topic: "a/\u{1b}[2J",
