@@ -151,6 +151,20 @@ async fn shutdown_gives_up_at_its_deadline_and_reports_what_is_left() {
 }
 
 #[tokio::test]
+async fn what_a_client_did_not_wait_for_that_left_is_not_what_a_shutdown_left() {
+    let mut server = Server::start().await;
+    let mut client = server.client().await;
+    client.connect_v5("d1").await;
+    client.send(&[publish_v5(9, "t", "x"), publish_v5(10, "#", "x")].concat()).await;
+    let group = server.group().await;
+    client.expect_disconnect(0x90).await;
+    server.until_metric("tidemill_listener_connections", "", 0.0).await;
+    let (_groups, running) = server.stop();
+    assert_eq!(running.await.unwrap().unacknowledged, 0);
+    drop(group);
+}
+
+#[tokio::test]
 async fn a_pipeline_that_takes_no_more_ends_connections_after_what_it_took() {
     let mut server = Server::start().await;
     let mut client = server.client().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tidemill_tests::api::{self, Accounting};
 use tidemill_tests::cassandra::Keyspace;
 use tidemill_tests::mqtt::{Protocol, Publisher, Settings};
@@ -99,7 +99,12 @@ pub(crate) fn without_store(keyspace: &Keyspace) -> Result<()> {
     publisher.wait_settled(SOON)?;
     let spooled = Accounting::scrape(tidemill.http())?.spooled;
     ensure!(spooled > 0.5, "acknowledged and not spooled: {}", tidemill.log()?);
-    ensure!(!tidemill.is_ready(), "queries cannot be answered");
+    let ready = tidemill.http().expect(200, "/readyz", &[])?.body;
+    let (ready, checks) = (serde_json::from_str::<Value>(&ready)?, ready);
+    ensure!(ready.get("degraded") == Some(&json!(true)) && checks.contains("\"spool\""), "{checks}");
+    let queries = tidemill.http().get("/v1/latest", &[("device", "d1")])?;
+    ensure!(queries.status == 503, "the store is away: {queries:?}");
+    ensure!(queries.headers.contains_key("tidemill-spool-pending"), "{queries:?}");
     relay.restore();
     let values = wait::until("everything to be forwarded", SOON * 2, || {
         let Ok(samples) = api::samples(tidemill.http(), &[("metric", "v")], "1000") else { return Ok(None) };

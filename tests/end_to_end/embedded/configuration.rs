@@ -40,3 +40,28 @@ pub(crate) fn second_process() -> Result<()> {
     ensure!(first.is_ready(), "the first one suffered");
     Ok(())
 }
+
+/// Said once, without what the program calls it inside.
+pub(crate) fn wrong_word() -> Result<()> {
+    for (key, word, words) in [
+        ("ingest.time_unit", "sec", "\"sec\" is none of s, ms, us, ns, auto for key `ingest.time_unit`"),
+        ("ingest.mqtt.version", "4", "\"4\" is none of 3.1.1, 5 for key `ingest.mqtt.version`"),
+        ("ingest.durability", "disk", "\"disk\" is none of store, spool for key `ingest.durability`"),
+    ] {
+        let outcome = Builder::new()?.set(key, word).prepare()?.command(&["check-config"])?.finish(SOON)?;
+        outcome.expect(USAGE, &[words])?;
+        ensure!(outcome.log.matches("is none of").count() == 1, "{outcome:#?}");
+    }
+    let consuming = |group: &str, brokers: &[&str]| {
+        let brokers: Vec<String> = brokers.iter().map(|broker| (*broker).to_owned()).collect();
+        Builder::new()
+            .map(|builder| builder.set("ingest.mqtt.group", group).set("ingest.mqtt.brokers", brokers))
+    };
+    let check = ["check-config"];
+    let group = consuming("a/b", &["mqtt://broker"])?.prepare()?;
+    group.command(&check)?.finish(SOON)?.expect(USAGE, &["share group \"a/b\""])?;
+    let twice = consuming("g", &["mqtt://broker", "mqtt://broker:1883"])?.prepare()?;
+    twice.command(&check)?.finish(SOON)?.expect(USAGE, &["broker:1883 is named twice"])?;
+    let at_once = Builder::new()?.set("store.rejects_retention", "0s").prepare()?;
+    at_once.command(&check)?.finish(SOON)?.expect(USAGE, &["store.rejects_retention must be above 0"])
+}

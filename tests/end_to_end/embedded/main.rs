@@ -2,9 +2,13 @@
 //! send, HTTP answers. Each trial runs a `tidemill` of its own.
 
 mod answers;
+mod brokered;
 mod configuration;
+mod formats;
+mod listener;
 mod problems;
 mod protocol;
+mod raw;
 mod rejects;
 mod replays;
 mod restarts;
@@ -52,6 +56,15 @@ fn main() -> ExitCode {
             &[Tidemill, Mosquitto],
             protocol::aliases_and_properties,
         ),
+        trial("the_listener_announces_its_limits_and_keeps_to_them", one, listener::announced),
+        trial("who_breaks_a_rule_of_the_protocol_is_told_which_and_hurts_nobody", one, listener::reasons),
+        trial("who_sends_too_much_garbage_is_told_so", one, listener::quota),
+        trial("what_is_sent_again_is_there_once", one, listener::repeated),
+        trial("retained_messages_are_taken_or_ignored", &[Tidemill, Mosquitto], brokered::retained),
+        trial("oversize_packets_stop_nothing", &[Tidemill, Mosquitto], brokered::oversize),
+        trial("a_broker_is_told_how_much_is_taken", &[Tidemill, Mosquitto], brokered::asked),
+        trial("odd_payloads_are_stored_or_refused_with_their_place", one, formats::odd),
+        trial("a_wrong_word_is_refused_with_those_there_are", one, configuration::wrong_word),
         trial("an_unknown_key_is_refused_with_the_closest_one", one, configuration::unknown_key),
         trial("addresses_that_others_reach_are_refused", one, configuration::remote_addresses),
         trial("a_second_process_leaves_the_data_directory_alone", one, configuration::second_process),

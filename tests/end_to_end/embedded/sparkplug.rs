@@ -51,6 +51,17 @@ pub(crate) fn births() -> Result<()> {
         let kept = tidemill.http().json("/v1/rejects", &[("reason", "no_birth"), ("device", "edge")])?;
         Ok((api::rows(&kept, "rejects")?.len() == 1).then_some(()))
     })?;
+    let waits = || -> Result<(Option<String>, f64, Value)> {
+        let status = tidemill.http().get("/v1/status", &[])?;
+        let gauge = tidemill.http().metrics()?.sum("tidemill_ingest_waiting_messages", &[]);
+        let listed = serde_json::from_str::<Value>(&status.body)?.get("waiting").cloned();
+        Ok((status.headers.get("tidemill-waiting").cloned(), gauge, listed.unwrap_or_default()))
+    };
+    let (header, gauge, listed) = waits()?;
+    ensure!(header.as_deref() == Some("1") && (gauge - 1.0).abs() < 0.5, "{header:?}, {gauge}");
+    ensure!(listed.pointer("/0/reason") == Some(&json!("no_birth")), "{listed}");
+    let line = tidemill.command(&["rejects", "list"])?.finish(SOON)?;
+    line.expect(0, &["quarantine (waits)  no_birth"])?;
     edge.publish(1, "spBv1.0/plant/NBIRTH/edge", BIRTH, SOON)?;
     let expected = [json!(20.5), json!(22.5)];
     wait::until("the data that waited", SOON, || Ok((temperatures()? == expected).then_some(())))?;
@@ -58,6 +69,8 @@ pub(crate) fn births() -> Result<()> {
         let kept = tidemill.http().json("/v1/rejects", &[("reason", "no_birth")])?;
         Ok(api::rows(&kept, "rejects")?.is_empty().then_some(()))
     })?;
+    let (header, gauge, listed) = waits()?;
+    ensure!(header.is_none() && gauge < 0.5 && listed == json!([]), "{header:?}, {gauge}, {listed}");
     tidemill.kill()?;
     tidemill.restart()?;
     wait_subscribed()?;

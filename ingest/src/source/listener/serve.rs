@@ -59,7 +59,8 @@ pub struct Listener {
 pub struct ListenerReport {
     /// Connections accepted.
     pub accepted: u64,
-    /// QoS 1 messages taken and not acknowledged, over the whole run: their senders will repeat them.
+    /// QoS 1 messages taken and not acknowledged to those whom the stop sent away: their senders will repeat them. What a
+    /// client did not wait for that left by itself is not among them.
     pub unacknowledged: usize,
     /// Connections that had to be dropped because they did not end within the drain timeout.
     pub dropped: usize,
@@ -142,7 +143,7 @@ async fn accept_all<I: Intake, A: Authenticate>(
         let accepted = tokio::select! {
             biased;
             Some(ended) = tasks.join_next() => {
-                count_end(ended, report);
+                let _ = left_by(ended, report);
                 continue;
             }
             accepted = socket.accept() => accepted,
@@ -188,26 +189,28 @@ fn admit<I: Intake, A: Authenticate>(
     tasks.spawn(serve(stream, Ticket { serial, stop }, intake.clone(), Arc::clone(shared)));
 }
 
-fn count_end(ended: Result<usize, JoinError>, report: &mut ListenerReport) {
+/// How many messages a connection that ended left unacknowledged, as far as it could say so.
+fn left_by(ended: Result<usize, JoinError>, report: &mut ListenerReport) -> usize {
     match ended {
-        Ok(unacknowledged) => report.unacknowledged += unacknowledged,
+        Ok(unacknowledged) => return unacknowledged,
         Err(error) if error.is_cancelled() => report.dropped += 1,
         // A broken invariant in one connection: it is closed, the others go on.
         Err(error) => tracing::error!(%error, "an MQTT connection failed"),
     }
+    0
 }
 
 async fn stop<A>(shared: &Shared<A>, mut tasks: JoinSet<usize>, report: &mut ListenerReport) {
     shared.connections.stop_all();
     let ending = async {
         while let Some(ended) = tasks.join_next().await {
-            count_end(ended, report);
+            report.unacknowledged += left_by(ended, report);
         }
     };
     if timeout(shared.limits.drain_timeout + STOP_GRACE, ending).await.is_err() {
         tasks.abort_all();
         while let Some(ended) = tasks.join_next().await {
-            count_end(ended, report);
+            report.unacknowledged += left_by(ended, report);
         }
     }
 }
