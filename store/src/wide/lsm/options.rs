@@ -33,7 +33,7 @@ pub struct LsmOptions {
     pub reads_max: u32,
     /// How long an operation may take before its caller is told that the store is unavailable.
     pub deadline: Duration,
-    /// Threads that flush and compact, at least two: one of them only flushes.
+    /// Threads that flush and compact, at least three: one of them only flushes.
     pub workers: usize,
 }
 
@@ -56,8 +56,10 @@ impl LsmOptions {
     pub const READS_MAX: u32 = 16;
     /// Longer than any pause of a healthy disk.
     pub const DEADLINE: Duration = Duration::from_secs(10);
-    /// One flushes while the other compacts.
-    pub const WORKERS: usize = 2;
+    /// One flushes while the others compact. Two are too few: after each flush as many compactions are asked for as
+    /// there are threads, and the one that only flushes hands those that nobody takes round to itself, without a
+    /// pause, for as long as the only other one compacts.
+    pub const WORKERS: usize = 3;
 
     /// The defaults, in `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {

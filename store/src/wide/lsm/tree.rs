@@ -27,6 +27,9 @@ use crate::model::Timestamp;
 /// Smallest limit of journals that the tree takes.
 const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
+/// With fewer, a compaction costs a core more than it needs; see [`LsmOptions::WORKERS`].
+const WORKERS_MIN: usize = 3;
+
 /// An open tree. Fields go in this order: the claim is given up last.
 pub(super) struct Tree {
     spaces: Spaces,
@@ -46,7 +49,7 @@ impl Tree {
         let builder = Database::builder(claim.tree())
             .cache_size(options.cache_bytes)
             .max_journaling_size(options.journal_bytes_max.max(JOURNAL_BYTES_MIN))
-            .worker_threads(options.workers.max(2));
+            .worker_threads(options.workers.max(WORKERS_MIN));
         let database = builder.open().map_err(|error| open_error(&claim, error))?;
         let spaces = Spaces::open(database.clone(), tables, options);
         let spaces = spaces.map_err(|error| open_error(&claim, error))?;
