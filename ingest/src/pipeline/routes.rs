@@ -1,9 +1,10 @@
 //! Sources that a connection has named: topic and tags → [`Source`], so that a message of a known device costs a
 //! comparison. Pure; bounded by forgetting everything where too much is known (I6).
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use tidemill_store::model::{Metric, Source, TagKey, TagValue, Tags};
 
 use crate::metrics::IngestMetrics;
@@ -16,10 +17,12 @@ use crate::topic::{Captured, TopicError, TopicTemplates};
 pub(super) struct Routes {
     templates: Arc<TopicTemplates>,
     metrics: IngestMetrics,
-    topics: HashMap<Box<[u8]>, usize>,
+    hasher: DefaultHashBuilder,
+    topics: HashTable<u32>,
     entries: Vec<Entry>,
     known: usize,
     known_max: usize,
+    /// The topic that came last.
     last: usize,
 }
 
@@ -27,13 +30,23 @@ pub(super) struct Routes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Route(usize);
 
+/// What every message of a topic needs: a line of cache. A gateway with many devices comes back to each when it is out
+/// of the cache.
 #[derive(Debug)]
 struct Entry {
     topic: Box<[u8]>,
-    template: usize,
     source: Arc<Source>,
     skew: SkewCell,
+    template: u32,
+    /// The topic that came next the last time: gateways ask their devices in turn.
+    follower: u32,
     metric: Option<Metric>,
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few topics have.
+#[derive(Debug, Default)]
+struct Seldom {
     sparkplug: Option<SparkplugTopic>,
     /// By the tags that messages carry, as [`crate::decode::MessagePoint::tags`] gives them.
     tagged: HashMap<Box<str>, Arc<Source>>,
@@ -41,7 +54,16 @@ struct Entry {
 
 impl Routes {
     pub(super) fn new(templates: Arc<TopicTemplates>, metrics: IngestMetrics, known_max: usize) -> Self {
-        Self { templates, metrics, topics: HashMap::new(), entries: Vec::new(), known: 0, known_max, last: 0 }
+        Self {
+            templates,
+            metrics,
+            hasher: DefaultHashBuilder::default(),
+            topics: HashTable::new(),
+            entries: Vec::new(),
+            known: 0,
+            known_max,
+            last: 0,
+        }
     }
 
     /// Makes room: routes given before mean nothing after.
@@ -55,22 +77,53 @@ impl Routes {
 
     /// The route of `topic`.
     pub(super) fn route(&mut self, topic: &[u8]) -> Result<Route, TopicError> {
-        if self.entries.get(self.last).is_none_or(|entry| *entry.topic != *topic) {
-            self.last = match self.topics.get(topic) {
-                Some(&index) => index,
-                None => self.add(topic)?,
-            };
+        let last = self.entries.get(self.last);
+        if last.is_some_and(|last| *last.topic == *topic) {
+            return Ok(Route(self.last));
         }
-        Ok(Route(self.last))
+        let expected = last.map_or(0, |last| at(last.follower));
+        let index = if self.entries.get(expected).is_some_and(|entry| *entry.topic == *topic) {
+            expected
+        } else {
+            self.look_up(topic)?
+        };
+        self.last = index;
+        Ok(Route(index))
     }
 
-    fn add(&mut self, topic: &[u8]) -> Result<usize, TopicError> {
+    /// Finds `topic` wherever it is, and expects it after the last one from now on.
+    fn look_up(&mut self, topic: &[u8]) -> Result<usize, TopicError> {
+        let hash = self.hasher.hash_one(topic);
+        let is_it = |&index: &u32| self.entries.get(at(index)).is_some_and(|entry| *entry.topic == *topic);
+        let index = match self.topics.find(hash, is_it) {
+            Some(&index) => index,
+            None => self.add(topic, hash)?,
+        };
+        if let Some(last) = self.entries.get_mut(self.last) {
+            last.follower = index;
+        }
+        Ok(at(index))
+    }
+
+    fn add(&mut self, topic: &[u8], hash: u64) -> Result<u32, TopicError> {
         let Captured { template, source, metric, sparkplug } = self.templates.capture(topic)?;
-        let (index, skew) = (self.entries.len(), self.metrics.skew_cell(&source));
-        let (topic_text, source, tagged) = (topic.into(), Arc::new(source), HashMap::new());
-        let entry = Entry { topic: topic_text, template, source, skew, metric, sparkplug, tagged };
+        let seldom =
+            sparkplug.map(|sparkplug| Box::new(Seldom { sparkplug: Some(sparkplug), ..Seldom::default() }));
+        let entry = Entry {
+            topic: topic.into(),
+            skew: self.metrics.skew_cell(&source),
+            source: Arc::new(source),
+            template: number(template),
+            follower: 0,
+            metric,
+            seldom,
+        };
+        let index = number(self.entries.len());
         self.entries.push(entry);
-        self.topics.insert(topic.into(), index);
+        let Self { topics, entries, hasher, .. } = self;
+        topics.insert_unique(hash, index, |&index| {
+            entries.get(at(index)).map_or(0, |entry| hasher.hash_one(&*entry.topic))
+        });
         self.known += 1;
         Ok(index)
     }
@@ -79,7 +132,7 @@ impl Routes {
     pub(super) fn template(&self, route: Route) -> (usize, Option<&str>) {
         let entry = self.entries.get(route.0);
         assert!(entry.is_some(), "a route was used after its topics were forgotten");
-        entry.map_or((0, None), |entry| (entry.template, entry.metric.as_ref().map(Metric::as_str)))
+        entry.map_or((0, None), |entry| (at(entry.template), entry.metric.as_ref().map(Metric::as_str)))
     }
 
     /// Notes how far the times of the device of `route` are off.
@@ -91,7 +144,7 @@ impl Routes {
 
     /// What the topic of `route` says of Sparkplug B, if it does.
     pub(super) fn sparkplug(&self, route: Route) -> Option<&SparkplugTopic> {
-        self.entries.get(route.0)?.sparkplug.as_ref()
+        self.entries.get(route.0)?.seldom.as_ref()?.sparkplug.as_ref()
     }
 
     /// The source of a message of `route` that carries `tags`.
@@ -102,14 +155,26 @@ impl Routes {
         if tags.is_empty() {
             return Ok(Arc::clone(&entry.source));
         }
-        if let Some(source) = entry.tagged.get(tags) {
+        let known = entry.seldom.as_ref().and_then(|seldom| seldom.tagged.get(tags));
+        if let Some(source) = known {
             return Ok(Arc::clone(source));
         }
         let source = Arc::new(with_tags(&entry.source, tags)?);
-        entry.tagged.insert(tags.into(), Arc::clone(&source));
+        entry.seldom.get_or_insert_default().tagged.insert(tags.into(), Arc::clone(&source));
         self.known += 1;
         Ok(source)
     }
+}
+
+/// A position in 32 bits: there are at most as many topics as configuration allows (I6).
+fn number(position: usize) -> u32 {
+    let number = u32::try_from(position);
+    assert!(number.is_ok(), "more topics than 32 bits can tell apart");
+    number.unwrap_or(u32::MAX)
+}
+
+fn at(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// `source` with the tags of a message besides those of its topic.
@@ -144,6 +209,19 @@ mod tests {
         let tagged = routes.source(again, "k\0v\0").unwrap();
         assert!(Arc::ptr_eq(&tagged, &routes.source(again, "k\0v\0").unwrap()));
         assert_eq!(tagged.tags().iter().count(), 2);
+    }
+
+    #[test]
+    fn topics_are_found_in_any_order() {
+        let mut routes = routes(1000);
+        let topic = |n: usize| format!("n/d{n}");
+        let first: Vec<Route> = (0..100).map(|n| routes.route(topic(n).as_bytes()).unwrap()).collect();
+        let in_turn = (0..100).chain(0..100);
+        let jumping = (0..300).map(|n| n * 37 % 100);
+        for n in in_turn.chain(jumping).chain((0..100).rev()) {
+            assert_eq!(routes.route(topic(n).as_bytes()), Ok(first[n]), "{n}");
+        }
+        assert_eq!(routes.entries.len(), 100);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct CatalogLog {
     pending: Vec<SourceSlot>,
 }
 
+const FIRST_FACTS: usize = 8;
+
 #[derive(Debug)]
 struct Known {
     /// That of `source`, at hand.
@@ -77,6 +79,8 @@ struct Known {
     source: Arc<Source>,
     /// Its latest row, which may still be pending.
     latest: CatalogN,
+    /// The first of `facts`, at hand: most sources have no more, and a message finds them beside the id.
+    first: [Fact; FIRST_FACTS],
     /// Metrics with kinds in the order in which they were found out.
     facts: Vec<Fact>,
     /// How many of `facts` are in rows that were taken.
@@ -90,6 +94,8 @@ pub struct Fact(u32);
 
 impl Fact {
     const KINDS: u32 = 4;
+    /// No fact: metrics are numbered below this.
+    const NONE: Self = Self(u32::MAX);
 
     /// Values of `kind` of `metric`.
     pub const fn new(metric: MetricSlot, kind: ValueKind) -> Self {
@@ -143,6 +149,16 @@ impl CatalogLog {
 
     /// The slot of `source`, entered where it is new.
     pub fn source(&mut self, source: &Arc<Source>) -> Result<SourceSlot, CatalogFull> {
+        let hinted = source.catalog_hint();
+        if self.holds(hinted, source.id()) {
+            return Ok(SourceSlot(hinted));
+        }
+        let slot = self.look_up(source)?;
+        source.hint_catalog(slot.0);
+        Ok(slot)
+    }
+
+    fn look_up(&mut self, source: &Arc<Source>) -> Result<SourceSlot, CatalogFull> {
         let hash = id_hash(source.id());
         if let Some(slot) = self.slots.find(hash, |&slot| self.holds(slot, source.id())) {
             return Ok(SourceSlot(*slot));
@@ -159,6 +175,7 @@ impl CatalogLog {
             id: source.id(),
             source: Arc::clone(source),
             latest: self.next,
+            first: [Fact::NONE; FIRST_FACTS],
             facts: Vec::new(),
             taken: 0,
             is_pending: false,
@@ -184,7 +201,8 @@ impl CatalogLog {
     /// Whether the source is announced with `facts`, and with these first: so it is where it always sent the same
     /// metrics in the same order.
     pub fn knows(&self, source: SourceSlot, facts: &[Fact]) -> bool {
-        self.sources.get(usize_of(source.0)).is_some_and(|known| known.facts.starts_with(facts))
+        let known = self.sources.get(usize_of(source.0));
+        known.is_some_and(|known| known.first.starts_with(facts) || known.facts.starts_with(facts))
     }
 
     /// Makes sure that the source is announced with `fact`. `hint` is where it would stand if the source always sent
@@ -196,6 +214,9 @@ impl CatalogLog {
         }
         if known.facts.len() >= self.limits.source_metrics_max {
             return Err(CatalogFull::SourceMetrics);
+        }
+        if let Some(first) = known.first.get_mut(known.facts.len()) {
+            *first = fact;
         }
         known.facts.push(fact);
         self.announce(source);
@@ -308,6 +329,32 @@ mod tests {
         assert_eq!(learn(&mut log, "c", "x", ValueKind::F64), Err(CatalogFull::Sources));
         assert_eq!(learn(&mut log, "a", "y", ValueKind::F64), Ok(0));
         assert_eq!(log.sources(), 2);
+    }
+
+    #[test]
+    fn what_another_log_said_of_a_source_misleads_nobody() {
+        let (mut one, mut other) = (log(CatalogLimits::default()), log(CatalogLimits::default()));
+        let sources = ["a", "b", "c"].map(source);
+        let slots: Vec<_> = sources.iter().map(|source| one.source(source).unwrap()).collect();
+        let others: Vec<_> = sources.iter().rev().map(|source| other.source(source).unwrap()).collect();
+        for (at, source) in sources.iter().enumerate() {
+            assert_eq!((one.source(source), other.source(source)), (Ok(slots[at]), Ok(others[2 - at])));
+        }
+        assert_eq!((one.sources(), other.sources()), (3, 3));
+    }
+
+    #[test]
+    fn facts_are_known_however_many_there_are() {
+        let mut log = log(CatalogLimits::default());
+        let slot = log.source(&source("a")).unwrap();
+        let facts: Vec<Fact> = (0..2 * FIRST_FACTS)
+            .map(|n| Fact::new(log.metric(&Metric::new(&format!("m{n}")).unwrap()).unwrap(), ValueKind::I64))
+            .collect();
+        for (at, fact) in facts.iter().enumerate() {
+            assert!(log.knows(slot, &facts[..at]) && !log.knows(slot, &facts[..=at]), "{at}");
+            log.learn(slot, *fact, at).unwrap();
+        }
+        assert!(log.knows(slot, &facts) && !log.knows(slot, &facts[1..]));
     }
 
     #[test]
