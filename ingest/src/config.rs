@@ -2,6 +2,8 @@
 //!
 //! Every bound between socket and store stands here (I6).
 
+use std::time::Duration;
+
 use tidemill_store::append::{AppendLimits, RetryPolicy};
 use tidemill_store::rejects::REJECT_SLOTS;
 
@@ -21,6 +23,8 @@ pub struct IngestConfig {
     pub memory: MemoryLimits,
     /// How much goes into one write plan of a shard.
     pub batch: BatchLimits,
+    /// When a shard that is busy takes its next batch.
+    pub pace: BatchPace,
     /// How rejects are kept.
     pub rejects: RejectLimits,
     /// Bounds of the segments, marks and catalog that are written.
@@ -84,6 +88,23 @@ impl Default for BatchLimits {
     /// Some tens of segments at most, written in a fraction of a second: above that, batches gain nothing more.
     fn default() -> Self {
         Self { messages_max: 20_000, samples_max: 200_000, bytes_max: 8 * 1024 * 1024 }
+    }
+}
+
+/// When a shard that is busy takes its next batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchPace {
+    /// Busy shards take what has collected all together, once in this span; zero: each as soon as it has written.
+    pub beat: Duration,
+    /// A shard is busy that has written a batch of at least so many messages.
+    pub busy_messages_min: usize,
+}
+
+impl Default for BatchPace {
+    /// A few syncs of a disk long, and well within ten milliseconds. Shards that write less at a time have time to
+    /// spare.
+    fn default() -> Self {
+        Self { beat: Duration::from_millis(4), busy_messages_min: 32 }
     }
 }
 
@@ -153,6 +174,7 @@ impl IngestConfig {
             decode: DecodeLimits::default(),
             memory: MemoryLimits::default(),
             batch: BatchLimits::default(),
+            pace: BatchPace::default(),
             rejects: RejectLimits::default(),
             append: AppendLimits::default(),
             retry: RetryPolicy::default(),

@@ -10,21 +10,23 @@ use std::time::Duration;
 use tidemill_store::append::{AppendLimits, Refusal, RefusalReason, ShardAppender};
 use tidemill_store::catalog::CatalogFull;
 use tidemill_store::layout::{EraWatch, RejectKind};
-use tidemill_store::model::{Clock, Shard, WriterId};
+use tidemill_store::model::{Clock, Shard, Timestamp, WriterId};
 use tidemill_store::wide::Wide;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::PipelineFailure;
 use super::counts::RefusedOf;
 use super::group::settle;
 use super::intake::number;
 use super::outlet::Outlet;
-use super::queue::{Batch, Origin, Taker};
+use super::pace::Pace;
+use super::queue::{Batch, Taker};
 use super::shared::{Keeper, Whose, stopped};
 use super::sorter::sender_of_topic;
 use crate::metrics::{IngestMetrics, Rejected};
 use crate::rejects::Reject;
+use crate::source::Publish;
 use crate::spool::Tally;
 
 /// How often marks of idle buckets are looked for. Their limit is minutes, so this costs nothing and is exact enough.
@@ -43,6 +45,7 @@ pub(super) struct Batcher<W> {
     pub(super) metrics: IngestMetrics,
     pub(super) rejects: Keeper,
     pub(super) queue: Taker,
+    pub(super) pace: Pace,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -55,7 +58,11 @@ impl<W: Wide> Batcher<W> {
         loop {
             tokio::select! {
                 biased;
-                batch = self.queue.next() => self.write(batch).await?,
+                batch = self.queue.next() => {
+                    let written = batch.messages.len();
+                    self.write(batch).await?;
+                    self.keep_pace(written).await;
+                }
                 () = &mut stopped => break,
                 _ = idle.tick() => {
                     let mut plan = self.appender.close_idle(self.clock.now(), Instant::now().into_std());
@@ -64,6 +71,14 @@ impl<W: Wide> Batcher<W> {
             }
         }
         self.close().await
+    }
+
+    /// Where a batch of `written` messages shows that much comes: lets it collect until the beat.
+    async fn keep_pace(&mut self, written: usize) {
+        if let Some(next) = self.pace.next(written, Instant::now()) {
+            sleep_until(next).await;
+            self.pace.waited(Instant::now(), self.queue.arrived_at());
+        }
     }
 
     /// Closes all marks.
@@ -128,9 +143,12 @@ impl<W: Wide> Batcher<W> {
                 }
                 continue;
             }
-            let sender = sender_of_topic(&origin.publish.topic);
-            let whose = Whose { sender, message, samples, ack: None };
-            if self.rejects.keep(refused(*reason, origin), whose, &part.share).is_err() {
+            let Some(publish) = part.share.owed().and_then(|group| group.messages.get(message)) else {
+                continue;
+            };
+            let whose = Whose { sender: sender_of_topic(&publish.topic), message, samples, ack: None };
+            let reject = refused(*reason, publish, origin.received_at);
+            if self.rejects.keep(reject, whose, &part.share).is_err() {
                 return Err(PipelineFailure::Ended { task: "rejects" });
             }
         }
@@ -138,14 +156,14 @@ impl<W: Wide> Batcher<W> {
     }
 }
 
-fn refused(reason: RefusalReason, origin: &Origin) -> Reject {
+fn refused(reason: RefusalReason, publish: &Publish, received_at: Timestamp) -> Reject {
     Reject {
         kind: RejectKind::DeadLetter,
         reason: label(reason),
         detail: reason.to_string(),
-        received_at: origin.received_at,
-        topic: origin.publish.topic.clone(),
-        payload: origin.publish.payload.clone(),
+        received_at,
+        topic: publish.topic.clone(),
+        payload: publish.payload.clone(),
         is_in_part: true,
     }
 }

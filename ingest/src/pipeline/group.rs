@@ -8,13 +8,15 @@ use tokio::time::Instant;
 use super::intake::number;
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, Rejected, Settled, Written};
-use crate::source::{Outcome, Settlement};
+use crate::source::{Outcome, Publish, Settlement};
 
 /// What comes out of the ledger when a group is settled. Dropped instead, its sender learns that the group was
 /// abandoned, and its messages stay counted as in flight.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) settlement: Settlement,
+    /// Its messages, kept whole until it is settled: each may yet become a reject.
+    pub(super) messages: Vec<Publish>,
     /// Its room among the messages in flight.
     pub(super) _room: OwnedSemaphorePermit,
     pub(super) metrics: IngestMetrics,

@@ -204,37 +204,41 @@ impl PipelineIntake {
     fn take(&mut self, admitted: Admitted, receipt: Receipt) -> Completion {
         let arrived = receipt.arrived;
         let Admitted { group, room, arrival } = admitted;
+        let tally = Tally::new(number(group.len()), arrival.bytes);
         let (settlement, completion) = Completion::pair();
         let opened = Share::open(Group {
             settlement,
+            messages: group,
             _room: room,
             metrics: self.shared.metrics.clone(),
             arrived,
-            tally: Mutex::new(Tally::new(number(group.len()), arrival.bytes)),
+            tally: Mutex::new(tally),
         });
-        let samples = self.sort(group, &opened, receipt);
+        let samples = self.sort(&opened, receipt);
         // Counted before the group can settle: its first share is still ours.
         let skews = self.sorter.skews();
         self.shared.metrics.arrived(&Arrival { samples, skews, ..arrival });
+        self.sorter.rest();
         settle(opened);
         completion
     }
 
     /// Lays the messages of a group out; gives how many samples they have.
-    fn sort(&mut self, group: Vec<Publish>, opened: &Share<Group>, receipt: Receipt) -> u64 {
+    fn sort(&mut self, opened: &Share<Group>, receipt: Receipt) -> u64 {
         let Self { shared, sorter, standing, touched, given_until } = self;
-        let Receipt { mut received_at, occasion, .. } = receipt;
+        let Receipt { arrived, mut received_at, occasion } = receipt;
         if occasion == Occasion::Live {
             sorter.begin(received_at);
         } else {
             sorter.begin_again(received_at);
         }
-        let (mut shards, mut samples) = (Shards::new(shared, touched), 0);
+        let (mut shards, mut samples) = (Shards::new(shared, touched, arrived), 0);
         *standing = Standing::Good;
         let mut acks = 0_usize..;
-        for (index, publish) in group.into_iter().enumerate() {
+        let messages = opened.owed().map_or(&[][..], |group| &group.messages);
+        for (index, publish) in messages.iter().enumerate() {
             let ack = if publish.qos == Qos::AtLeastOnce { acks.next() } else { None };
-            let verdict = sorter.check(&publish);
+            let verdict = sorter.check(publish);
             let mut is_kept_in_part = false;
             if let Some(mut effects) = sorter.effects() {
                 let in_part =
@@ -257,7 +261,7 @@ impl PipelineIntake {
             samples += match verdict {
                 Ok(samples) => {
                     let checked = Checked { publish, index, received_at: at, group: opened, is_kept_in_part };
-                    sorter.lay_out(checked, &mut shards);
+                    sorter.place(&checked);
                     samples
                 }
                 Err(refused) => {
@@ -267,7 +271,7 @@ impl PipelineIntake {
                     if waits(refused.reason) {
                         shared.waiting.add(sorter.node_to_know(&publish.topic), at);
                     }
-                    let reject = refused.reject(publish, at);
+                    let reject = refused.reject(publish.clone(), at);
                     let samples_lost = number(samples);
                     let whose = Whose { sender, message: index, samples: samples_lost, ack };
                     shared.keep(reject, whose, opened);
@@ -276,6 +280,7 @@ impl PipelineIntake {
             };
         }
         *given_until = received_at;
+        sorter.lay_out(opened, &mut shards);
         shards.announce();
         if let Some(group) = opened.owed() {
             group.understood(number(samples));

@@ -18,6 +18,8 @@ mod intake;
 mod kept_before;
 mod limiter;
 mod outlet;
+mod pace;
+mod placed;
 mod queue;
 mod reject_writer;
 mod routes;
@@ -45,6 +47,7 @@ use budget::Budget;
 use era_keeper::EraKeeper;
 pub use intake::{PipelineIntake, Replayed, StillRefused};
 use outlet::{Outlet, SideOutlet};
+use pace::Pace;
 use queue::ShardQueue;
 use reject_writer::RejectWriter;
 use shared::{Keeper, Shared, StartShard, Tasks, stopped};
@@ -230,7 +233,7 @@ impl Pipeline {
         let look_up = look_up_in(Arc::clone(&wide));
         keep_forwarding(&tasks, spool.clone(), &wide, (config.retry, &clock));
         let executor = Executor::new(Arc::clone(&wide), config.retry, append_metrics);
-        let waiters = (wide, spool.clone());
+        let (waiters, pace) = ((wide, spool.clone()), Pace::new(Instant::now(), config.pace));
         let start_shard: StartShard = {
             let (clock, metrics, rejects) = (Arc::clone(&clock), metrics.clone(), rejects.clone());
             let (eras, batch, append) = (Arc::clone(&eras), config.batch, config.append);
@@ -247,6 +250,7 @@ impl Pipeline {
                     metrics: metrics.clone(),
                     rejects: rejects.clone(),
                     queue: taker,
+                    pace,
                     stop: tasks.stop.subscribe(),
                 };
                 metrics.shard_started();

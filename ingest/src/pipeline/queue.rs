@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 use tidemill_store::model::{Metric, Points, Source, Timestamp, Value};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::group::Group;
 use crate::config::{BatchLimits, MemoryLimits};
@@ -25,7 +26,7 @@ pub(super) struct Batch {
     /// Where metrics stand in `points`, by the address of their text: equal names that are not shared stand twice,
     /// which costs a little and changes nothing.
     metrics: HashMap<usize, u32>,
-    /// The messages that the points came in, in order; kept until they are durable, for the case of a refusal.
+    /// The messages that the points came in, in order.
     pub(super) messages: Vec<Origin>,
     /// The groups that the messages came in.
     pub(super) parts: Vec<Part>,
@@ -49,12 +50,11 @@ pub(super) struct Origin {
     pub(super) message: usize,
     /// When it came.
     pub(super) received_at: Timestamp,
-    pub(super) publish: Publish,
     /// Whether some of its points are in other shards.
     pub(super) is_spread: bool,
 }
 
-/// What a connection knows of the batch that it laid messages into last.
+/// What is known of the batch that a group is laid into.
 #[derive(Debug, Default)]
 pub(super) struct Entered {
     batch: u64,
@@ -65,6 +65,12 @@ pub(super) struct Entered {
 const ABSENT: u32 = u32::MAX;
 
 impl Entered {
+    /// Forgets everything: what follows is of another connection.
+    pub(super) fn forget(&mut self) {
+        self.batch = 0;
+        self.positions.clear();
+    }
+
     #[inline]
     fn position(&self, slot: u32) -> u32 {
         let known = usize::try_from(slot).ok().and_then(|slot| self.positions.get(slot));
@@ -141,22 +147,22 @@ impl Batch {
         assert!(values.iter().all(is_entered), "a value names a metric that its connection does not know");
     }
 
-    /// Ends a message over the points added since the last one. Whether its group is new to the batch.
+    /// Begins the part of a group; the messages that follow are its own.
+    pub(super) fn open_part(&mut self, group: &Share<Group>) {
+        self.parts.push(Part { share: group.another() });
+    }
+
+    /// Ends a message over the points added since the last one.
+    #[inline]
     pub(super) fn close_message(
         &mut self,
         (message, is_spread): (usize, bool),
-        publish: Publish,
         received_at: Timestamp,
-        group: &Share<Group>,
-    ) -> bool {
-        let is_new = !self.parts.last().is_some_and(|part| part.share.is_of_same_group(group));
-        if is_new {
-            self.parts.push(Part { share: group.another() });
-        }
-        self.bytes += cost(&publish);
+        bytes: usize,
+    ) {
+        self.bytes += bytes;
         let (points_end, part) = (self.points.len(), self.parts.len() - 1);
-        self.messages.push(Origin { points_end, part, message, received_at, publish, is_spread });
-        is_new
+        self.messages.push(Origin { points_end, part, message, received_at, is_spread });
     }
 }
 
@@ -175,6 +181,8 @@ struct Waiting {
     batches_ever: u64,
     /// A batch that was written, to be used again.
     spare: Option<Batch>,
+    /// When the last group came.
+    arrived_at: Option<Instant>,
     is_closed: bool,
 }
 
@@ -192,12 +200,13 @@ impl ShardQueue {
         (Arc::clone(&queue), Taker(queue))
     }
 
-    /// The batch that the next message goes to; `None` where nobody takes batches out any more.
-    pub(super) fn open(&self) -> Option<OpenBatch<'_>> {
+    /// The batch that what came at `arrived_at` goes to; `None` where nobody takes batches out any more.
+    pub(super) fn open(&self, arrived_at: Instant) -> Option<OpenBatch<'_>> {
         let mut waiting = self.waiting();
         if waiting.is_closed {
             return None;
         }
+        waiting.arrived_at = Some(arrived_at);
         if waiting.batches.back().is_none_or(|batch| batch.is_full(&self.limits)) {
             waiting.batches_ever += 1;
             let id = waiting.batches_ever;
@@ -236,6 +245,11 @@ impl Taker {
         }
     }
 
+    /// When the group came of which something was laid in last.
+    pub(super) fn arrived_at(&self) -> Option<Instant> {
+        self.0.waiting().arrived_at
+    }
+
     /// Gives a batch back that was written.
     pub(super) fn give_back(&mut self, mut batch: Batch) {
         if batch.points.samples() <= Batch::KEPT_SAMPLES_MAX {
@@ -272,7 +286,7 @@ mod tests {
         let source = Arc::new(Source::new(Tenant::new("t").unwrap(), device, Tags::default()));
         let values = [(0, Value::I64(1)), (1, Value::Bool(true))];
         let name = |slot: u32| names.get(usize::try_from(slot).unwrap());
-        let mut open = queue.open().expect("somebody takes");
+        let mut open = queue.open(Instant::now()).expect("somebody takes");
         open.with(|batch| batch.add(source, Timestamp::EPOCH, &values, entered, name));
     }
 
@@ -328,6 +342,6 @@ mod tests {
     fn a_queue_without_taker_is_closed() {
         let (queue, taker) = ShardQueue::new(limits());
         drop(taker);
-        assert!(queue.open().is_none());
+        assert!(queue.open(Instant::now()).is_none());
     }
 }

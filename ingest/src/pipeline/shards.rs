@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_store::model::Shard;
+use tokio::time::Instant;
 
 use super::PipelineFailure;
 use super::queue::{Batch, ShardQueue};
@@ -12,34 +13,35 @@ use super::shared::Shared;
 pub(super) struct Shards<'s> {
     shared: &'s Shared,
     touched: &'s mut Vec<Shard>,
+    arrived: Instant,
     messages: usize,
     bytes: usize,
 }
 
 impl<'s> Shards<'s> {
-    /// For the next group; `touched` is memory to use again.
-    pub(super) fn new(shared: &'s Shared, touched: &'s mut Vec<Shard>) -> Self {
+    /// For a group that came at `arrived`; `touched` is memory to use again.
+    pub(super) fn new(shared: &'s Shared, touched: &'s mut Vec<Shard>, arrived: Instant) -> Self {
         touched.clear();
-        Self { shared, touched, messages: 0, bytes: 0 }
+        Self { shared, touched, arrived, messages: 0, bytes: 0 }
     }
 
-    /// Lays a message of `bytes` into the open batch of `shard`; `lay` says whether the group is new to that batch. `None`
-    /// where the task of the shard has ended, which is noted as the pipeline's failure.
-    pub(super) fn lay(
-        &mut self,
-        shard: Shard,
-        bytes: usize,
-        lay: impl FnOnce(&mut Batch) -> bool,
-    ) -> Option<()> {
-        let open = self.shared.queue(shard).and_then(|queue| queue.open());
-        let Some(is_new) = open.and_then(|mut open| open.with(lay)) else {
+    /// Lays what the group has for `shard` into its open batch, under one lock. `None` where the task of the shard has
+    /// ended, which is noted as the pipeline's failure.
+    pub(super) fn lay(&mut self, shard: Shard, lay: impl FnOnce(&mut Batch)) -> Option<()> {
+        let open = self.shared.queue(shard).and_then(|queue| queue.open(self.arrived));
+        let laid = open.and_then(|mut open| {
+            open.with(|batch| {
+                let before = (batch.messages.len(), batch.bytes);
+                lay(batch);
+                (batch.messages.len() - before.0, batch.bytes - before.1)
+            })
+        });
+        let Some((messages, bytes)) = laid else {
             self.shared.tasks.fail(PipelineFailure::Ended { task: "shard" });
             return None;
         };
-        if is_new {
-            self.touched.push(shard);
-        }
-        self.messages += 1;
+        self.touched.push(shard);
+        self.messages += messages;
         self.bytes += bytes;
         Some(())
     }

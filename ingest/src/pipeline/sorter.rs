@@ -1,19 +1,20 @@
-//! Sorts messages: decodes each, checks its times, and lays its points into the batches of their shards.
+//! Sorts messages: decodes each, checks its times, and lays the points of a group into the batches of their shards.
 //!
-//! Belongs to one connection and keeps what repeats there: topics, names, memory. No I/O, no waiting: the time is
-//! given. A message is atomic: all of its points are laid out, or it is refused (I7).
+//! Belongs to one connection and keeps what repeats there: topics and names. No I/O, no waiting: the time is given. A
+//! message is atomic: all of its points are laid out, or it is refused (I7).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use tidemill_store::layout::{BirthRow, EraWatch, Eras, KnownEras, RejectKind};
-use tidemill_store::model::{Shard, Source, Timestamp};
+use tidemill_store::model::{Source, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::group::Group;
 use super::intake::number;
-use super::queue::{Entered, cost};
+use super::placed::{Laid, Placed, Whole};
+use super::queue::cost;
 use super::routes::{Route, Routes};
 use super::shards::Shards;
 use crate::config::IngestConfig;
@@ -41,15 +42,27 @@ pub(super) struct Sorter {
     payload_bytes_max: usize,
     routes: Routes,
     decoder: Decoder,
-    message: Message,
-    /// The sources of the points in `message`, until they are laid out.
-    sources: Vec<Arc<Source>>,
-    entered: HashMap<Shard, Entered>,
-    skews: Vec<f64>,
+    scratch: Scratch,
     sessions: Arc<Sessions>,
     /// Whether messages are taken again.
     replays: bool,
     effects: Option<Effects>,
+}
+
+thread_local! {
+    /// Memory for one group: of each thread and not of each connection, so that it stays in the processor's caches and
+    /// ten thousand connections cost none of it.
+    static SPARE: Cell<Scratch> = Cell::default();
+}
+
+/// What is known of a group while it is sorted.
+#[derive(Debug, Default)]
+struct Scratch {
+    message: Message,
+    /// The sources of the points in `message`, until they are placed.
+    sources: Vec<Arc<Source>>,
+    placed: Placed,
+    skews: Vec<f64>,
 }
 
 /// What a message of a Sparkplug node asks for besides its samples.
@@ -76,7 +89,7 @@ pub(super) struct Refused {
 /// A message that was checked, with where it stands.
 #[derive(Debug)]
 pub(super) struct Checked<'g> {
-    pub(super) publish: Publish,
+    pub(super) publish: &'g Publish,
     /// Its position in its group.
     pub(super) index: usize,
     pub(super) received_at: Timestamp,
@@ -102,10 +115,7 @@ impl Sorter {
             payload_bytes_max: config.memory.payload_bytes_max,
             routes: Routes::new(templates, metrics, config.memory.topics_max),
             decoder: Decoder::new(config.decode).sharing(pool),
-            message: Message::default(),
-            sources: Vec::new(),
-            entered: HashMap::new(),
-            skews: Vec::new(),
+            scratch: Scratch::default(),
             sessions,
             replays: false,
             effects: None,
@@ -118,9 +128,10 @@ impl Sorter {
         self.routes.trim();
         if self.decoder.names().len() > self.metrics_max {
             self.decoder.forget_names();
-            self.entered.clear();
         }
-        self.skews.clear();
+        self.scratch = SPARE.take();
+        self.scratch.message.forget_all();
+        self.scratch.skews.clear();
         self.windows.clear();
         self.replays = false;
         let KnownEras { eras, complete_until } = self.watch.current();
@@ -159,7 +170,7 @@ impl Sorter {
         } else {
             let payload = Payload { bytes: &publish.payload, metric, received_at };
             self.decoder
-                .decode(&rules.reading, payload, &mut self.message)
+                .decode(&rules.reading, payload, &mut self.scratch.message)
                 .map_err(|error| Refused::dead(error.fault.label(), &error, 0))?;
         }
         self.judge(route)
@@ -167,7 +178,8 @@ impl Sorter {
 
     /// Checks times and sources of the message that was decoded.
     fn judge(&mut self, route: Route) -> Result<usize, Refused> {
-        let Self { templates, windows, routes, message, sources, skews, .. } = self;
+        let Self { templates, windows, routes, scratch, .. } = self;
+        let Scratch { message, sources, skews, .. } = scratch;
         let (template, _) = routes.template(route);
         let (Some(rules), Some(window)) = (templates.rules_at(template), windows.get(template)) else {
             return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
@@ -202,7 +214,12 @@ impl Sorter {
 
     /// For each message of the current group that has a time of its own: how long before its receipt its newest time is.
     pub(super) fn skews(&self) -> &[f64] {
-        &self.skews
+        &self.scratch.skews
+    }
+
+    /// Gives the memory of a group back that was laid out.
+    pub(super) fn rest(&mut self) {
+        SPARE.set(std::mem::take(&mut self.scratch));
     }
 
     /// Decodes a message of a Sparkplug node by its session, and notes what it says about that.
@@ -212,13 +229,13 @@ impl Sorter {
         publish: &Publish,
         (received_at, reads_times): (Timestamp, bool),
     ) -> Result<(), Refused> {
-        let Self { routes, sessions, decoder, message, effects, metrics_per_message_max, replays, .. } = self;
+        let Self { routes, sessions, decoder, scratch, effects, metrics_per_message_max, replays, .. } = self;
         let Some(topic) = routes.sparkplug(route) else { return Ok(()) };
         let dead = |error: DecodeError| Refused::dead(error.fault.label(), &error, 0);
         let opened = sessions.open(topic, &publish.payload, *metrics_per_message_max).map_err(dead)?;
         let session =
             Session { kind: topic.kind, birth: opened.birth.as_deref(), online: opened.online, reads_times };
-        let decoded = decoder.decode_sparkplug(session, &publish.payload, message);
+        let decoded = decoder.decode_sparkplug(session, &publish.payload, &mut scratch.message);
         let facts = decoded.map_err(|error| {
             if !matches!(error.fault, Fault::NoBirth(_)) {
                 return dead(error);
@@ -278,51 +295,51 @@ impl Sorter {
     /// How long after the message checked last the next one may be taken to have come: each of its points that has no time
     /// of its own takes a nanosecond.
     pub(super) fn span(&self) -> Duration {
-        let untimed = self.message.points().filter(|point| point.time.is_none()).count();
+        let untimed = self.scratch.message.points().filter(|point| point.time.is_none()).count();
         Duration::from_nanos(number(untimed))
     }
 
-    /// Lays the points of the message checked last into the batches of their shards. Points of one message go to
-    /// different shards only where an era changes between them.
-    pub(super) fn lay_out(&mut self, checked: Checked<'_>, shards: &mut Shards<'_>) {
-        let Self { eras, decoder, message, sources, entered, .. } = self;
-        let Checked { publish, index, received_at, group, is_kept_in_part } = checked;
-        let (bytes, mut publish) = (cost(&publish), Some(publish));
+    /// Takes the message checked last in, to be laid out with its group. Points of one message go to different shards
+    /// only where an era changes between them.
+    pub(super) fn place(&mut self, checked: &Checked<'_>) {
+        let Self { eras, scratch, .. } = self;
+        let Scratch { message, sources, placed, .. } = scratch;
+        let Checked { publish, index, received_at, group, is_kept_in_part } = *checked;
         let mut untimed = received_at;
-        let placed = message.points().zip(sources.drain(..)).map(|(point, source)| {
-            let time = point.time.unwrap_or(untimed);
-            if point.time.is_none() {
+        let points = message.places().zip(sources.drain(..)).map(|((time, values), source)| {
+            let at = time.unwrap_or(untimed);
+            if time.is_none() {
                 untimed = untimed.saturating_add(Duration::from_nanos(1));
             }
-            (eras.at(time).shard(&source), time, source, point.values)
+            (eras.at(at).shard(&source), source, at, values)
         });
-        let mut placed = placed.peekable();
+        let whole = Whole { index, received_at, bytes: cost(publish), is_spread: is_kept_in_part };
         // Where there is nothing to write nobody counts it, and what is kept in part would count twice.
-        let mut is_spread = is_kept_in_part || placed.peek().is_none();
-        if is_spread {
+        if placed.add(points, whole) || is_kept_in_part {
             group.owed().into_iter().for_each(|group| group.spread(index));
         }
-        while let Some(&(shard, ..)) = placed.peek() {
-            let (names, entered) = (decoder.names(), entered.entry(shard).or_default());
-            let is_new = shards.lay(shard, bytes, |batch| {
-                while let Some((_, time, source, values)) = placed.next_if(|next| next.0 == shard) {
-                    batch.add(source, time, values, entered, |slot| names.metric(slot));
+        message.keep();
+    }
+
+    /// Lays the points of all messages that were placed into the batches of their shards.
+    pub(super) fn lay_out(&mut self, group: &Share<Group>, shards: &mut Shards<'_>) {
+        let Scratch { message, placed, .. } = &mut self.scratch;
+        let names = self.decoder.names();
+        placed.lay_out(|shard, entered, points| {
+            let laid = shards.lay(shard, |batch| {
+                batch.open_part(group);
+                for Laid { source, time, values, ends } in points {
+                    batch.add(source, time, message.values_at(values), entered, |slot| names.metric(slot));
+                    if let Some(Whole { index, received_at, bytes, is_spread }) = ends {
+                        batch.close_message((index, is_spread), received_at, bytes);
+                    }
                 }
-                let goes_on = placed.peek().is_some();
-                if goes_on && !is_spread {
-                    is_spread = true;
-                    group.owed().into_iter().for_each(|group| group.spread(index));
-                }
-                let origin = if goes_on { publish.clone() } else { publish.take() };
-                let message = (index, is_spread);
-                origin.is_some_and(|origin| batch.close_message(message, origin, received_at, group))
             });
-            if is_new.is_none() {
+            if laid.is_none() {
                 // Nobody writes this shard any more: the pipeline has failed, and the group is abandoned.
                 drop(group.another());
-                return;
             }
-        }
+        });
     }
 }
 
