@@ -106,16 +106,10 @@ impl RejectGate {
     pub(crate) fn kept_before(&mut self, kept: &KeptBefore, now: Timestamp) {
         self.all.add(kept.bytes, now);
         for (&sender, (bytes, reasons)) in &kept.senders {
-            let sender = self.sender(sender);
+            let sender = self::sender(&mut self.senders, &self.rates, sender);
             sender.vessel.add(*bytes, now);
             sender.reasons.extend(reasons.iter().cloned());
         }
-    }
-
-    fn sender(&mut self, sender: u64) -> &mut Sender {
-        let capacity = self.rates.device_bytes_per_day_max;
-        let begun = || Sender { vessel: Vessel::new(capacity), reasons: Vec::new() };
-        self.senders.entry(sender).or_insert_with(begun)
     }
 
     pub(crate) fn new(rates: RejectRates) -> Self {
@@ -133,10 +127,7 @@ impl RejectGate {
             self.senders.clear();
         }
         let Self { rates, all, firsts, senders } = self;
-        let sender = senders.entry(claim.sender).or_insert_with(|| Sender {
-            vessel: Vessel::new(rates.device_bytes_per_day_max),
-            reasons: Vec::new(),
-        });
+        let sender = sender(senders, rates, claim.sender);
         let is_first = !sender.reasons.iter().any(|reason| reason == claim.reason);
         let has_room = sender.vessel.has_room(claim.bytes, now) && all.has_room(claim.bytes, now);
         if has_room {
@@ -152,6 +143,12 @@ impl RejectGate {
         }
         Keeping::Kept
     }
+}
+
+/// What is known of the sender `id`, which may be nothing yet.
+fn sender<'s>(senders: &'s mut HashMap<u64, Sender>, rates: &RejectRates, id: u64) -> &'s mut Sender {
+    let capacity = rates.device_bytes_per_day_max;
+    senders.entry(id).or_insert_with(|| Sender { vessel: Vessel::new(capacity), reasons: Vec::new() })
 }
 
 impl Vessel {
