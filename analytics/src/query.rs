@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
-use tidemill_store::codec::Run;
+use tidemill_store::codec::{Piece, Run};
 use tidemill_store::model::{TimeRange, Timestamp, ValueKind};
 use tidemill_store::read::{
     Condition, Excess, Explain, Explained, Fold, Label, Latest, MetricEntry, Order, ReadFailure, Reader,
@@ -180,7 +180,7 @@ pub trait Query: Send + Sync + 'static {
                 let begun = takers.begin(&source, &metric);
                 let begun = begun.map_err(|(what, limit)| ReadFailure::TooLarge { what, limit })?;
                 if let Some(mut taker) = begun.filter(|_| !run.is_empty()) {
-                    taker.take(&run);
+                    taker.take(&Piece::from(&run));
                     taken.push(Taken { source, metric, taker });
                 }
             }

@@ -124,7 +124,7 @@ fn settings(times: Times) -> Settings {
 fn ask(store: &Store, query: &Query, times: Times) -> Result<Outcome> {
     let settings = settings(times);
     let gathered = at_once(gather(query, &settings, store))?;
-    Ok(query.evaluate(&settings, &gathered, &Stop::default())?)
+    Ok(query.evaluate(&settings, gathered, &Stop::default())?)
 }
 
 /// A store in memory never waits.

@@ -48,6 +48,7 @@ pub use self::rejects::rejects_router;
 use self::strides::Strides;
 pub(crate) use self::turns::{CURRENT, Client};
 use crate::metrics::{HttpMetrics, Rejection};
+use crate::promql::RecentQueries;
 use crate::query::{Query, QueryError};
 
 /// What the routes share. Cheap to clone.
@@ -61,6 +62,7 @@ struct Shared<Q> {
     started: Timestamp,
     limits: ApiLimits,
     gate: Gate,
+    queries: RecentQueries,
     registry: Registry,
     metrics: Arc<HttpMetrics>,
     readiness: ReadinessProbe,
@@ -96,7 +98,9 @@ impl<Q> ApiState<Q> {
         let (gate, registry) = (Gate::new(&limits), registry.clone());
         let started = clock.now();
         let skews = OnceLock::new();
-        let shared = Shared { reader, clock, started, limits, gate, registry, metrics, readiness, skews };
+        let queries = RecentQueries::default();
+        let shared =
+            Shared { reader, clock, started, limits, gate, queries, registry, metrics, readiness, skews };
         Ok(Self(Arc::new(shared)))
     }
 

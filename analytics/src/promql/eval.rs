@@ -11,7 +11,7 @@ use super::expr::{Expr, Node, Place};
 use super::labels::Labels;
 use super::notes::{Note, Notes};
 use super::settings::{Mode, Settings, Stop};
-use super::source::Selected;
+use super::source::{Selected, WindowSeries};
 use super::value::{Answer, Row, Steps, is_absent};
 use super::{aggregate, binary, functions, selectors};
 
@@ -49,6 +49,8 @@ pub(super) enum Value {
 
 pub(super) struct Evaluator<'a> {
     pub(super) gathered: &'a [Selected],
+    /// Of each selector the values that its source made, until the selector takes them.
+    windows: RefCell<Vec<Vec<WindowSeries>>>,
     pub(super) settings: &'a Settings,
     stop: &'a Stop,
     notes: RefCell<Notes>,
@@ -56,9 +58,20 @@ pub(super) struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn new(gathered: &'a [Selected], settings: &'a Settings, stop: &'a Stop) -> Self {
-        let made = gathered.iter().map(Selected::len).sum();
-        Self { gathered, settings, stop, notes: RefCell::default(), made: Cell::new(made) }
+    /// Takes what was made of windows out of `gathered`.
+    pub(super) fn new(gathered: &'a mut [Selected], settings: &'a Settings, stop: &'a Stop) -> Self {
+        let made = Cell::new(gathered.iter().map(Selected::len).sum());
+        let taken = |selected: &mut Selected| match selected {
+            Selected::Samples(_) => Vec::new(),
+            Selected::Windows(series) => std::mem::take(series),
+        };
+        let windows = RefCell::new(gathered.iter_mut().map(taken).collect());
+        Self { gathered, windows, settings, stop, notes: RefCell::default(), made }
+    }
+
+    /// The values that the source of a selector made. The one node that has the selector takes them, once.
+    pub(super) fn windows(&self, slot: usize) -> Vec<WindowSeries> {
+        self.windows.borrow_mut().get_mut(slot).map(std::mem::take).unwrap_or_default()
     }
 
     /// Evaluates a whole query.

@@ -31,6 +31,32 @@ impl Sum {
         *self = self.plus(value);
     }
 
+    /// With one more value, where nothing overflows; else it is not finite. The same as [`Sum::plus`], because what
+    /// rounding takes from a sum of two is a double, and both find it; this way without a branch (Knuth's).
+    #[must_use]
+    #[inline]
+    pub(super) fn plus_plain(self, value: f64) -> Self {
+        let sum = self.sum + value;
+        let added = sum - self.sum;
+        Self { sum, lost: self.lost + ((self.sum - (sum - added)) + (value - added)) }
+    }
+
+    /// Of some values, where nothing overflows; else it is not finite.
+    #[must_use]
+    #[inline]
+    pub(super) fn of_plain(values: &[f64]) -> Self {
+        values.iter().fold(Self::default(), |sum, value| sum.plus_plain(*value))
+    }
+
+    pub(super) const fn is_finite(self) -> bool {
+        self.sum.is_finite() && self.lost.is_finite()
+    }
+
+    /// The mean of `count` values.
+    pub(super) fn over(self, count: f64) -> f64 {
+        self.sum / count + self.lost / count
+    }
+
     #[must_use]
     pub(super) fn times(self, factor: f64) -> Self {
         Self { sum: self.sum * factor, lost: self.lost * factor }
@@ -73,16 +99,14 @@ impl Mean {
     }
 
     pub(super) fn mean(self) -> f64 {
-        if self.overflowed {
-            self.state.total()
-        } else {
-            self.state.sum / self.count + self.state.lost / self.count
-        }
+        if self.overflowed { self.state.total() } else { self.state.over(self.count) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sum(values: &[f64]) -> f64 {
@@ -93,6 +117,18 @@ mod tests {
         let mut mean = Mean::of(values[0]);
         values[1..].iter().for_each(|value| mean.add(*value));
         mean.mean()
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_sum_is_the_same_or_not_finite(
+            values in prop::collection::vec(prop_oneof![any::<f64>(), -1e3..1e3_f64, Just(f64::MAX), Just(-0.0)], 0..40),
+        ) {
+            let plain = Sum::of_plain(&values);
+            let sum = values.iter().fold(Sum::default(), |sum, value| sum.plus(*value));
+            let bits = |sum: Sum| (sum.sum.to_bits(), sum.lost.to_bits());
+            prop_assert!(bits(plain) == bits(sum) || !plain.is_finite(), "{plain:?} {sum:?}");
+        }
     }
 
     #[test]

@@ -12,9 +12,38 @@ pub enum MatchOp {
     /// `!=`
     NotEqual,
     /// `=~`, the whole value.
-    Matches(Regex),
+    Matches(Pattern),
     /// `!~`, the whole value.
-    DiffersFrom(Regex),
+    DiffersFrom(Pattern),
+}
+
+/// A regular expression over whole values. Plain alternatives, which dashboards make of lists, are not compiled.
+#[derive(Debug, Clone)]
+pub enum Pattern {
+    /// One of these values, which ascend.
+    OneOf(Vec<String>),
+    /// What this matches.
+    Expression(Regex),
+}
+
+impl Pattern {
+    /// From its text.
+    pub fn new(pattern: &str) -> Result<Self, regex::Error> {
+        if pattern.contains(is_special) {
+            return whole_value(pattern).map(Self::Expression);
+        }
+        let mut values: Vec<String> = pattern.split('|').map(str::to_owned).collect();
+        values.sort_unstable();
+        Ok(Self::OneOf(values))
+    }
+
+    /// Whether a value matches.
+    pub fn is_match(&self, value: &str) -> bool {
+        match self {
+            Self::OneOf(values) => values.binary_search_by(|one| one.as_str().cmp(value)).is_ok(),
+            Self::Expression(expression) => expression.is_match(value),
+        }
+    }
 }
 
 /// A condition on one label. A label that a series does not have reads as empty.
@@ -44,8 +73,8 @@ impl Matcher {
         match &self.op {
             MatchOp::Equal => value == self.value,
             MatchOp::NotEqual => value != self.value,
-            MatchOp::Matches(regex) => regex.is_match(value),
-            MatchOp::DiffersFrom(regex) => !regex.is_match(value),
+            MatchOp::Matches(pattern) => pattern.is_match(value),
+            MatchOp::DiffersFrom(pattern) => !pattern.is_match(value),
         }
     }
 
@@ -53,7 +82,7 @@ impl Matcher {
     pub fn values(&self) -> Option<Vec<&str>> {
         match &self.op {
             MatchOp::Equal => Some(vec![&self.value]),
-            MatchOp::Matches(_) if !self.value.contains(is_special) => Some(self.value.split('|').collect()),
+            MatchOp::Matches(Pattern::OneOf(values)) => Some(values.iter().map(String::as_str).collect()),
             MatchOp::NotEqual | MatchOp::Matches(_) | MatchOp::DiffersFrom(_) => None,
         }
     }
@@ -88,11 +117,15 @@ mod tests {
     fn plain_alternatives_are_a_list_of_values() {
         let regex = |value: &str| Matcher {
             name: "device".into(),
-            op: MatchOp::Matches(whole_value(value).unwrap()),
+            op: MatchOp::Matches(Pattern::new(value).unwrap()),
             value: value.into(),
         };
         assert_eq!(regex("a|b-1").values(), Some(vec!["a", "b-1"]));
         assert_eq!(regex("a.*").values(), None);
+        let fits = |value| (regex("b|a|").fits(value), regex("b|a|()").fits(value));
+        for (value, expected) in [("a", true), ("b", true), ("", true), ("ab", false), ("a|b", false)] {
+            assert_eq!(fits(value), (expected, expected), "{value}");
+        }
         assert_eq!(Matcher::equal("a", "x.y").values(), Some(vec!["x.y"]));
     }
 }

@@ -21,6 +21,7 @@ mod matcher;
 mod memory;
 mod notes;
 mod ranges;
+mod recent;
 mod selectors;
 mod settings;
 mod source;
@@ -35,10 +36,11 @@ pub use self::expr::Grouping;
 pub use self::format::{float, write_time};
 pub use self::function::{Aggregation, RangeFunction};
 pub use self::labels::{BUCKET, Label, Labels, NAME};
-pub use self::matcher::{MatchOp, Matcher, fit_all, metric_of, whole_value};
+pub use self::matcher::{MatchOp, Matcher, Pattern, fit_all, metric_of, whole_value};
 pub use self::memory::MemorySource;
 pub use self::notes::Notes;
-pub use self::ranges::{Moving, WindowFacts};
+pub use self::ranges::{Moving, Times, WindowFacts};
+pub use self::recent::RecentQueries;
 pub use self::settings::{Lookback, Mode, Settings, Stop};
 pub use self::source::{Demand, Hint, PromSeries, Selected, SeriesSource, SourceError, Wanted, WindowSeries};
 pub use self::syntax::{ParseError, format, parse_selector, tree};
@@ -108,10 +110,11 @@ impl Query {
     pub fn evaluate(
         &self,
         settings: &Settings,
-        gathered: &Gathered,
+        gathered: Gathered,
         stop: &Stop,
     ) -> Result<Outcome, EvalError> {
-        let evaluator = eval::Evaluator::new(&gathered.0, settings, stop);
+        let mut gathered = gathered.0;
+        let evaluator = eval::Evaluator::new(&mut gathered, settings, stop);
         evaluator.charge(0)?;
         let answer = evaluator.answer(&self.0.root)?;
         Ok(Outcome { answer, notes: evaluator.into_notes() })

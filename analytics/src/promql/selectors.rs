@@ -29,7 +29,7 @@ pub(super) struct Ranges<'a> {
 /// A range argument: its samples, or, where the store has applied the function already, its values.
 pub(super) enum RangeArgument<'a> {
     Ranges(Ranges<'a>),
-    Applied(&'a [WindowSeries]),
+    Applied(Vec<WindowSeries>),
 }
 
 fn selected<'a>(evaluator: &Evaluator<'a>, selector: &Selector) -> Result<&'a Selected, EvalError> {
@@ -45,7 +45,7 @@ pub(super) fn latest(
 ) -> Result<Vec<Row>, EvalError> {
     match selected(evaluator, selector)? {
         Selected::Samples(series) => newest(evaluator, selector, steps, series, |_, value| value),
-        Selected::Windows(series) => applied(evaluator, series, steps),
+        Selected::Windows(_) => applied(evaluator, evaluator.windows(selector.slot), steps),
     }
 }
 
@@ -92,14 +92,13 @@ fn newest(
 /// Values that the store made, as rows.
 pub(super) fn applied(
     evaluator: &Evaluator<'_>,
-    series: &[WindowSeries],
+    series: Vec<WindowSeries>,
     steps: Steps,
 ) -> Result<Vec<Row>, EvalError> {
     let mut rows = Vec::with_capacity(series.len());
-    for series in series {
+    for WindowSeries { labels, values } in series {
         evaluator.charge(steps.count)?;
-        let row = Row { labels: series.labels.clone(), drop_name: false, values: series.values.clone() };
-        push(&mut rows, row, steps);
+        push(&mut rows, Row { labels, drop_name: false, values }, steps);
     }
     Ok(rows)
 }
@@ -124,7 +123,7 @@ pub(super) fn argument<'a>(
     if let Expr::Range(range) = &node.expr {
         return Ok(match selected(evaluator, &range.selector)? {
             Selected::Samples(series) => RangeArgument::Ranges(of_samples(evaluator, range, steps, series)),
-            Selected::Windows(series) => RangeArgument::Applied(series),
+            Selected::Windows(_) => RangeArgument::Applied(evaluator.windows(range.selector.slot)),
         });
     }
     if let Expr::Subquery(subquery) = &node.expr {

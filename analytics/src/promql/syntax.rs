@@ -15,7 +15,7 @@ use super::expr::{
 };
 use super::function::{Aggregation, Function};
 use super::labels::NAME;
-use super::matcher::{MatchOp, Matcher, whole_value};
+use super::matcher::{MatchOp, Matcher, Pattern};
 use super::tokens::Tokens;
 
 /// A text that is no query.
@@ -212,14 +212,11 @@ impl Lowering<'_> {
 }
 
 fn matcher(parsed: &ParsedMatcher) -> Result<Matcher, ParseError> {
-    let regex = |value: &str| {
-        // The crate has made the expression one that compiles; keep what it made of it.
-        whole_value(value).map_err(|error| ParseError::new(error.to_string()))
-    };
-    let inner = |compiled: &regex::Regex| -> Result<regex::Regex, ParseError> {
+    // The crate has made the expression one that compiles; keep what it made of it.
+    let inner = |compiled: &regex::Regex| {
         let made = compiled.as_str();
         let made = made.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(made);
-        regex(made)
+        Pattern::new(made).map_err(|error| ParseError::new(error.to_string()))
     };
     let op = match &parsed.op {
         ParsedOp::Equal => MatchOp::Equal,

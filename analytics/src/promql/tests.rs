@@ -33,7 +33,7 @@ fn settings(samples_max: usize) -> Settings {
 fn ask(query: &str, source: &impl SeriesSource, settings: &Settings) -> Result<Outcome, String> {
     let query = Query::parse(query).map_err(|error| error.to_string())?;
     let gathered = at_once(gather(&query, settings, source)).map_err(|error| error.to_string())?;
-    query.evaluate(settings, &gathered, &Stop::default()).map_err(|error| error.to_string())
+    query.evaluate(settings, gathered, &Stop::default()).map_err(|error| error.to_string())
 }
 
 /// Answers with values of windows wherever the hint allows it, computed sample by sample.
@@ -108,7 +108,7 @@ proptest! {
 fn an_evaluation_that_nobody_waits_for_ends() {
     let (query, settings, stop) = (Query::parse("1 + 1").unwrap(), settings(1_000), Stop::default());
     stop.stop();
-    assert_eq!(query.evaluate(&settings, &Gathered(Vec::new()), &stop).unwrap_err(), EvalError::Stopped);
+    assert_eq!(query.evaluate(&settings, Gathered(Vec::new()), &stop).unwrap_err(), EvalError::Stopped);
 }
 
 #[test]

@@ -20,8 +20,8 @@ use super::reader::Reader;
 use super::snapshot::{BucketState, Snapshot};
 use super::{Excess, Explained, ReadFailure, Selector};
 use crate::catalog::{CatalogIndex, SourceIndex};
-use crate::codec::Run;
-use crate::codec::block::{Limits, Pack};
+use crate::codec::block::{Limits, Pack, Scratch};
+use crate::codec::{Piece, Run};
 use crate::layout::BlockRow;
 use crate::model::{Metric, Shard, Source, SourceId, TimeRange};
 use crate::wide::Wide;
@@ -29,7 +29,7 @@ use crate::wide::Wide;
 /// Takes the samples of one series.
 pub trait Taker: Send + 'static {
     /// Takes samples that are later than all that it took before; never none.
-    fn take(&mut self, run: &Run);
+    fn take(&mut self, piece: &Piece<'_>);
 }
 
 /// Where takers come from.
@@ -125,7 +125,8 @@ impl<W: Wide> Reader<W> {
             explain.add(&of_bucket);
             let (asked, takers, catalog) = (asked.clone(), Arc::clone(&takers), Arc::clone(self.catalog()));
             own = compute(loaded.work(), move || {
-                let mut giving = Giving { catalog: &catalog, takers: &*takers, own };
+                let mut giving =
+                    Giving { catalog: &catalog, takers: &*takers, own, scratch: Scratch::default() };
                 giving.give(loaded, &asked)?;
                 Ok::<_, ReadFailure>(giving.own)
             })
@@ -150,6 +151,7 @@ struct Giving<'a, S: Takers> {
     catalog: &'a CatalogIndex,
     takers: &'a S,
     own: Takings<S::Taker>,
+    scratch: Scratch,
 }
 
 impl<S: Takers> Giving<'_, S> {
@@ -186,17 +188,24 @@ impl<S: Takers> Giving<'_, S> {
             return Ok(());
         }
         let pack = Pack::decode(row.body.clone(), Limits::DEFAULT).map_err(damaged)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
         for (id, source) in wanted {
             let Some(position) = pack.position(*id) else { continue };
             for (series, metric) in pack.metrics(position).enumerate() {
                 if !asked.chosen.selection.wants(metric.as_str()) {
                     continue;
                 }
-                if let Some(run) = pack.run_at(position, series, asked.range).map_err(damaged)? {
+                if uncovered.is_empty() {
+                    let piece = pack.piece_at(position, series, asked.range, &mut scratch);
+                    if let Some(piece) = piece.map_err(damaged)? {
+                        self.give_piece(*source, metric, &piece)?;
+                    }
+                } else if let Some(run) = pack.run_at(position, series, asked.range).map_err(damaged)? {
                     self.give_series(*source, metric, run, uncovered)?;
                 }
             }
         }
+        self.scratch = scratch;
         Ok(())
     }
 
@@ -213,7 +222,16 @@ impl<S: Takers> Giving<'_, S> {
             Some(over) => overlay(base, &over),
             None => base,
         };
-        if run.is_empty() {
+        self.give_piece(source, metric, &Piece::from(&run))
+    }
+
+    fn give_piece(
+        &mut self,
+        source: SourceIndex,
+        metric: &Metric,
+        piece: &Piece<'_>,
+    ) -> Result<(), ReadFailure> {
+        if piece.is_empty() {
             return Ok(());
         }
         let of_source = self.own.entry(source).or_default();
@@ -226,7 +244,7 @@ impl<S: Takers> Giving<'_, S> {
             of_source.push((metric.clone(), taker));
         }
         if let Some((_, Some(taker))) = of_source.get_mut(place) {
-            taker.take(&run);
+            taker.take(piece);
         }
         Ok(())
     }

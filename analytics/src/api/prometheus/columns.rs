@@ -1,12 +1,14 @@
 //! Series of the store as columns of numbers. Pure.
 
+use std::borrow::Cow;
+
 use hashbrown::HashMap;
-use tidemill_store::codec::{Run, Values};
-use tidemill_store::model::{Metric, Source, SourceId, Value};
+use tidemill_store::codec::{self, Piece, Run, Values};
+use tidemill_store::model::{Metric, Source, SourceId, Timestamp, Value};
 use tidemill_store::read::SeriesRun;
 
 use super::labels::labels_of;
-use crate::promql::{Demand, Labels, PromSeries, SourceError, fit_all};
+use crate::promql::{Demand, Labels, PromSeries, SourceError, Steps, Times, fit_all};
 
 /// Which series were given a place, by what the store calls them; none where the matchers do not fit one.
 #[derive(Debug, Default)]
@@ -83,20 +85,65 @@ pub(super) fn too_many_series(limit: usize) -> SourceError {
     SourceError::TooMuch(format!("more than {limit} series match; ask for fewer"))
 }
 
-/// The samples that are numbers.
-pub(super) fn numbers(run: &Run) -> (Vec<i64>, Vec<f64>) {
-    let Run { times, values } = run;
-    let nanos = || times.iter().map(|time| time.nanos()).collect();
-    match values {
-        Values::F64(values) => (nanos(), values.clone()),
-        Values::I64(values) => (nanos(), values.iter().copied().map(whole).collect()),
-        Values::Bool(values) => (nanos(), values.iter().map(|value| f64::from(u8::from(*value))).collect()),
-        Values::Text(_) => (Vec::new(), Vec::new()),
-        Values::Mixed(values) => {
-            let samples = times.iter().zip(values);
-            samples.filter_map(|(time, value)| Some((time.nanos(), number(value)?))).unzip()
+/// The samples that are numbers, borrowed as far as they are what PromQL knows.
+pub(super) struct Numbers<'a> {
+    moments: Moments,
+    pub(super) values: Cow<'a, [f64]>,
+}
+
+enum Moments {
+    Even(Steps),
+    Listed(Vec<i64>),
+}
+
+impl<'a> Numbers<'a> {
+    pub(super) fn of(piece: &Piece<'a>) -> Self {
+        let values = match piece.values {
+            Values::F64(values) => Cow::Borrowed(values.as_slice()),
+            Values::I64(values) => values.iter().copied().map(whole).collect(),
+            Values::Bool(values) => values.iter().map(|value| f64::from(u8::from(*value))).collect(),
+            Values::Text(_) => return Self { moments: Moments::Listed(Vec::new()), values: Cow::default() },
+            Values::Mixed(values) => {
+                let samples = listed(piece.times).zip(values);
+                let numbers = samples.filter_map(|(time, value)| Some((time, number(value)?)));
+                let (times, values): (Vec<i64>, Vec<f64>) = numbers.unzip();
+                return Self { moments: Moments::Listed(times), values: values.into() };
+            }
+        };
+        let moments = match piece.times {
+            codec::Times::Even(even) => {
+                Moments::Even(Steps { start: even.first(), step: even.step(), count: even.count() })
+            }
+            times @ codec::Times::Listed(_) => Moments::Listed(listed(times).collect()),
+        };
+        Self { moments, values }
+    }
+
+    /// One for each value.
+    pub(super) fn times(&self) -> Times<'_> {
+        match &self.moments {
+            Moments::Even(steps) => Times::Even(*steps),
+            Moments::Listed(times) => Times::Listed(times),
         }
     }
+}
+
+fn listed(times: codec::Times<'_>) -> impl Iterator<Item = i64> {
+    let (even, listed) = match times {
+        codec::Times::Even(even) => (Some(even), &[][..]),
+        codec::Times::Listed(times) => (None, times),
+    };
+    even.into_iter().flat_map(codec::Even::iter).chain(listed.iter().copied()).map(Timestamp::nanos)
+}
+
+/// The samples of a run that are numbers.
+fn numbers(run: &Run) -> (Vec<i64>, Vec<f64>) {
+    let Numbers { moments, values } = Numbers::of(&Piece::from(run));
+    let times = match moments {
+        Moments::Even(steps) => steps.iter().collect(),
+        Moments::Listed(times) => times,
+    };
+    (times, values.into_owned())
 }
 
 #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "PromQL knows doubles alone")]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tidemill_store::codec::Run;
+use tidemill_store::codec::Piece;
 use tidemill_store::model::{Metric, Source};
 use tidemill_store::read::{Excess, Taken, Taker, Takers};
 
-use super::columns::numbers;
+use super::columns::Numbers;
 use super::labels::labels_of;
 use crate::promql::{Demand, Labels, Moving, Stop, Wanted, WindowSeries, fit_all, metric_of};
 
@@ -61,10 +61,10 @@ pub(super) struct OfSeries {
 }
 
 impl Taker for OfSeries {
-    fn take(&mut self, run: &Run) {
-        let (times, values) = numbers(run);
-        self.samples += times.len();
-        self.moving.push(times, values, &self.stop);
+    fn take(&mut self, piece: &Piece<'_>) {
+        let numbers = Numbers::of(piece);
+        self.samples += numbers.values.len();
+        self.moving.push(numbers.times(), &numbers.values, &self.stop);
     }
 }
 

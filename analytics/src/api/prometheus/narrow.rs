@@ -100,13 +100,13 @@ fn narrow<T: PartialEq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::promql::{MatchOp, whole_value};
+    use crate::promql::{MatchOp, Pattern};
 
     #[test]
     fn matchers_narrow_what_is_asked_of_the_store() {
         let regex = |name: &str, value: &str| Matcher {
             name: name.into(),
-            op: MatchOp::Matches(whole_value(value).unwrap()),
+            op: MatchOp::Matches(Pattern::new(value).unwrap()),
             value: value.into(),
         };
         let matchers = [Matcher::equal(NAME, "m"), regex("device", "a|b"), Matcher::equal("tenant", "t")];

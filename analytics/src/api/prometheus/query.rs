@@ -18,7 +18,7 @@ use crate::promql::{Gathered, Lookback, Mode, Outcome, Query, Settings, Steps, S
 
 /// A query and how it is to be answered.
 pub(super) struct Question {
-    query: Query,
+    query: Arc<Query>,
     settings: Settings,
     limit: Option<usize>,
     stats: bool,
@@ -82,7 +82,7 @@ impl Question {
         (steps, end): (Steps, i64),
     ) -> Result<Self, Failure> {
         let limits = &state.0.limits.promql;
-        let query = Query::parse(form.get("query").unwrap_or_default())?;
+        let query = state.0.queries.parse(form.get("query").unwrap_or_default())?;
         let lookback = match form.span("lookback_delta")? {
             Some(nanos) if nanos > 0 => Lookback::new(Duration::from_nanos(nanos.unsigned_abs()), &[]),
             Some(_) => return Err(Failure::parameter("lookback_delta", "it must be positive")),
@@ -113,21 +113,22 @@ impl Question {
         let told = Arc::clone(&stop.0);
         let size = samples.saturating_add(self.settings.steps.count);
         let timings = Timings { queued, read, started, used };
-        compute(size, move || self.evaluate(&gathered, &told, &timings, bytes_max)).await?
+        compute(size, move || self.evaluate(gathered, &told, &timings, bytes_max)).await?
     }
 
     fn evaluate(
         &self,
-        gathered: &Gathered,
+        gathered: Gathered,
         stop: &Stop,
         timings: &Timings,
         bytes_max: usize,
     ) -> Result<Bytes, Failure> {
+        let samples = gathered.samples();
         let Outcome { answer, mut notes } = self.query.evaluate(&self.settings, gathered, stop)?;
         if let Some(warning) = used::expired(&timings.used) {
             notes.warn(warning);
         }
-        let stats = self.stats.then(|| timings.stats(gathered.samples()));
+        let stats = self.stats.then(|| timings.stats(samples));
         let shape =
             Shape { mode: self.settings.mode, steps: self.settings.steps, limit: self.limit, bytes_max };
         render::query(&answer, notes, &shape, stats.as_ref())

@@ -9,8 +9,12 @@ use super::super::value::{ABSENT, Row, Steps, is_absent, present};
 /// One value for each step, or [`ABSENT`] where no row has one.
 pub(super) fn values(op: Aggregation, rows: &[&Row], parameter: &[f64], steps: Steps) -> Vec<f64> {
     match op {
-        Aggregation::Sum => fold(rows, steps, Sum::of, Sum::add, Sum::total),
-        Aggregation::Avg => fold(rows, steps, Mean::of, Mean::add, Mean::mean),
+        Aggregation::Sum => Totals::of(rows, steps)
+            .values(|total, _| total.total())
+            .unwrap_or_else(|| fold(rows, steps, Sum::of, Sum::add, Sum::total)),
+        Aggregation::Avg => Totals::of(rows, steps)
+            .values(Sum::over)
+            .unwrap_or_else(|| fold(rows, steps, Mean::of, Mean::add, Mean::mean)),
         Aggregation::Count => fold(rows, steps, |_| 1.0, |count, _| *count += 1.0, |count| count),
         Aggregation::Min => extreme(rows, steps, |value, best| value < best),
         Aggregation::Max => extreme(rows, steps, |value, best| value > best),
@@ -46,6 +50,50 @@ fn fold<S: Copy>(
         }
     }
     states.into_iter().map(|state| state.map_or(ABSENT, &done)).collect()
+}
+
+/// Sums of all steps in columns, added up without a branch as long as nothing overflows.
+struct Totals {
+    sums: Vec<f64>,
+    lost: Vec<f64>,
+    counts: Vec<f64>,
+}
+
+impl Totals {
+    fn of(rows: &[&Row], steps: Steps) -> Self {
+        let none = || vec![0.0; steps.count];
+        let mut totals = Self { sums: none(), lost: none(), counts: none() };
+        for row in rows {
+            if row.values.iter().fold(true, |all, value| all & !is_absent(*value)) {
+                totals.add(row, |_| true);
+            } else {
+                totals.add(row, |value| !is_absent(value));
+            }
+        }
+        totals
+    }
+
+    #[inline]
+    fn add(&mut self, row: &Row, is_there: impl Fn(f64) -> bool) {
+        let states = self.sums.iter_mut().zip(&mut self.lost).zip(&mut self.counts);
+        for (((sum, lost), count), value) in states.zip(&row.values) {
+            if is_there(*value) {
+                let more = Sum { sum: *sum, lost: *lost }.plus_plain(*value);
+                (*sum, *lost) = (more.sum, more.lost);
+                *count += 1.0;
+            }
+        }
+    }
+
+    /// What `of` makes of the total and the count of each step; `None` where one is not finite.
+    fn values(self, of: impl Fn(Sum, f64) -> f64) -> Option<Vec<f64>> {
+        let totals = self.sums.into_iter().zip(self.lost).zip(self.counts);
+        let value = |((sum, lost), count): ((f64, f64), f64)| {
+            let total = Sum { sum, lost };
+            total.is_finite().then(|| if count > 0.0 { of(total, count) } else { ABSENT })
+        };
+        totals.map(value).collect()
+    }
 }
 
 /// NaN gives way to any number.
@@ -84,15 +132,26 @@ impl Spread {
     }
 }
 
+/// Steps that are gathered from rows at once: as many as a line of the cache holds.
+const STEPS_AT_ONCE: usize = 8;
+
 fn quantiles(rows: &[&Row], parameter: &[f64], steps: Steps) -> Vec<f64> {
-    let mut values = Vec::with_capacity(rows.len());
-    let wanted = (0..steps.count).map(|step| parameter.get(step).copied().unwrap_or(f64::NAN));
-    let at = |(step, q): (usize, f64)| {
-        values.clear();
-        values.extend(rows.iter().filter_map(|row| row.values.get(step).copied().and_then(present)));
-        if values.is_empty() { ABSENT } else { quantile(q, &mut values) }
-    };
-    wanted.enumerate().map(at).collect()
+    let mut columns: [Vec<f64>; STEPS_AT_ONCE] = Default::default();
+    let mut quantiles = Vec::with_capacity(steps.count);
+    while quantiles.len() < steps.count {
+        columns.iter_mut().for_each(Vec::clear);
+        for row in rows {
+            let values = row.values.get(quantiles.len()..).unwrap_or_default();
+            for (column, value) in columns.iter_mut().zip(values) {
+                column.extend(present(*value));
+            }
+        }
+        for column in columns.iter_mut().take(steps.count - quantiles.len()) {
+            let q = parameter.get(quantiles.len()).copied().unwrap_or(f64::NAN);
+            quantiles.push(if column.is_empty() { ABSENT } else { quantile(q, column) });
+        }
+    }
+    quantiles
 }
 
 #[cfg(test)]
@@ -127,6 +186,15 @@ mod tests {
             assert!(is_absent(values[2]), "{op:?}");
         }
         assert_eq!(of(Aggregation::Max, &columns)[1], 5.0);
+    }
+
+    #[test]
+    fn sums_that_overflow_are_added_up_with_care() {
+        let columns: [&[f64]; 3] = [&[f64::MAX, 1.0], &[f64::MAX, f64::INFINITY], &[-f64::MAX, 2.0]];
+        let mean = of(Aggregation::Avg, &columns);
+        assert!((mean[0] / (f64::MAX / 3.0) - 1.0).abs() < 1e-12 && mean[1] == f64::INFINITY, "{mean:?}");
+        let large: [&[f64]; 4] = [&[1.0], &[1e100], &[1.0], &[-1e100]];
+        assert_eq!((of(Aggregation::Sum, &large)[0], of(Aggregation::Avg, &large)[0]), (2.0, 0.5));
     }
 
     #[test]

@@ -243,7 +243,7 @@ mod tests {
         let lookback = Lookback::new(std::time::Duration::ZERO, &[]);
         let settings = Settings { mode: Mode::Range, steps, end: 1, lookback, samples_max: 1000 };
         let stop = Stop::default();
-        let evaluator = Evaluator::new(&[], &settings, &stop);
+        let evaluator = Evaluator::new(&mut [], &settings, &stop);
         rows(&evaluator, Operation::Arithmetic(Arithmetic::Add), matching, (left, right, steps))
     }
 

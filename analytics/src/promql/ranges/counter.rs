@@ -58,14 +58,14 @@ impl Kernel for Extrapolated {
 
     fn value(&mut self, window: &Window<'_>) -> f64 {
         let (Some((first_time, first)), Some((last_time, last))) =
-            (window.times.first().zip(window.values.first()), window.times.last().zip(window.values.last()))
+            (window.first_time().zip(window.values.first()), window.last_time().zip(window.values.last()))
         else {
             return ABSENT;
         };
         let ends = Ends {
-            first: (*first_time, *first),
-            last: (*last_time, *last),
-            count: count(window.times.len()),
+            first: (first_time, *first),
+            last: (last_time, *last),
+            count: count(window.values.len()),
             lost: self.lost(window),
             after: window.after,
             through: window.through,
@@ -150,7 +150,11 @@ impl LastTwo {
 
 impl Kernel for LastTwo {
     fn value(&mut self, window: &Window<'_>) -> f64 {
-        let ([.., t0, t1], [.., v0, v1]) = (window.times, window.values) else { return ABSENT };
+        let [.., v0, v1] = window.values else { return ABSENT };
+        let last = window.first + window.values.len() - 1;
+        let (Some(t0), Some(t1)) = (window.column.get(last - 1), window.column.get(last)) else {
+            return ABSENT;
+        };
         let difference = if self.counter && v1 < v0 { *v1 } else { v1 - v0 };
         if self.counter { difference / seconds(t1 - t0) } else { difference }
     }

@@ -5,6 +5,7 @@ mod facts;
 mod moving;
 mod over_time;
 mod quantile;
+mod times;
 mod trend;
 
 use super::eval::{EvalError, Evaluator};
@@ -18,15 +19,17 @@ use super::value::{ABSENT, Row, Steps, is_absent};
 pub use self::facts::WindowFacts;
 pub use self::moving::Moving;
 pub(super) use self::quantile::quantile;
+use self::times::Passed;
+pub use self::times::Times;
 
 /// A window of one series. Never empty.
 pub(super) struct Window<'a> {
-    /// The times of its samples, ascending.
-    pub(super) times: &'a [i64],
-    /// Their values.
-    pub(super) values: &'a [f64],
+    /// The times of the column.
+    pub(super) column: Times<'a>,
     /// Where in the column it starts.
     pub(super) first: usize,
+    /// The values of its samples.
+    pub(super) values: &'a [f64],
     /// It holds what is after this …
     pub(super) after: i64,
     /// … up to this.
@@ -35,6 +38,23 @@ pub(super) struct Window<'a> {
     pub(super) at: i64,
     /// Its number among the steps.
     pub(super) step: usize,
+}
+
+impl Window<'_> {
+    /// The time of its first sample.
+    pub(super) fn first_time(&self) -> Option<i64> {
+        self.column.get(self.first)
+    }
+
+    /// The time of its last sample.
+    pub(super) fn last_time(&self) -> Option<i64> {
+        self.column.get((self.first + self.values.len()).checked_sub(1)?)
+    }
+
+    /// Times and values of its samples.
+    pub(super) fn samples(&self) -> impl Iterator<Item = (i64, f64)> {
+        self.column.iter_from(self.first).zip(self.values.iter().copied())
+    }
 }
 
 /// Makes a value of each window of a column, or [`ABSENT`]. The bounds of windows never go back within a column.
@@ -204,19 +224,18 @@ fn slide(
     kernel.begin(&column.values);
     let fixed = ranges.ends.count < steps.count;
     let wanted = if fixed && !kernel.depends_on_step() { 1 } else { steps.count };
-    let (mut first, mut past) = (0, 0);
+    let times = Times::Listed(&column.times);
+    let (mut starts, mut ends) = (Passed::of(times), Passed::of(times));
     let mut through = ranges.ends.start;
     let mut values = Vec::with_capacity(wanted);
     for (step, at) in steps.iter().enumerate().take(wanted) {
         // A window may be long; the clock is looked at before each.
         evaluator.check()?;
         let after = through.saturating_sub(ranges.length);
-        past += up_to(column.times.get(past..), through);
-        first += up_to(column.times.get(first..past), after);
-        let window = column.times.get(first..past).zip(column.values.get(first..past));
-        values.push(match window {
-            Some((times, values)) if !times.is_empty() => {
-                kernel.value(&Window { times, values, first, after, through, at, step })
+        let (first, past) = (starts.up_to(after), ends.up_to(through));
+        values.push(match column.values.get(first..past) {
+            Some(values) if !values.is_empty() => {
+                kernel.value(&Window { column: times, first, values, after, through, at, step })
             }
             Some(_) | None => ABSENT,
         });
@@ -225,11 +244,6 @@ fn slide(
         }
     }
     Ok(values)
-}
-
-/// How many of `times` are not after `end`. A few steps at most when windows slide, so it is counted.
-fn up_to(times: Option<&[i64]>, end: i64) -> usize {
-    times.unwrap_or_default().iter().take_while(|time| **time <= end).count()
 }
 
 fn absent(evaluator: &Evaluator<'_>, node: &Node, steps: Steps) -> Result<Vec<Row>, EvalError> {

@@ -5,7 +5,8 @@ use super::super::function::RangeFunction;
 use super::super::settings::Stop;
 use super::super::source::{Hint, Wanted};
 use super::super::value::{ABSENT, Steps, is_absent};
-use super::{Kernel, Values, Window, kernel, over_time, up_to};
+use super::times::{Passed, Times};
+use super::{Kernel, Values, Window, kernel, over_time};
 
 /// One value for each window of one series.
 #[derive(Debug, Clone)]
@@ -38,30 +39,46 @@ impl Moving {
     /// Takes samples that are later than all before; as many times as values. A stop leaves values out.
     ///
     /// Panics where times go back.
-    pub fn push(&mut self, mut times: Vec<i64>, mut values: Vec<f64>, stop: &Stop) {
-        if self.function.is_some() && values.iter().any(|value| is_absent(*value)) {
-            // Ranges do not see staleness markers.
-            let samples = times.into_iter().zip(values).filter(|(_, value)| !is_absent(*value));
-            (times, values) = samples.unzip();
+    pub fn push(&mut self, times: Times<'_>, values: &[f64], stop: &Stop) {
+        // Ranges do not see staleness markers.
+        if self.function.is_some() && has_absent(values) {
+            let samples = times.iter_from(0).zip(values).filter(|(_, value)| !is_absent(**value));
+            let (times, values): (Vec<i64>, Vec<f64>) = samples.unzip();
+            return self.push_all(Times::Listed(&times), &values, stop);
         }
-        let Some(&last) = times.last() else { return };
-        assert!(self.times.last() < times.first(), "samples go back in time");
-        if !self.times.is_empty() {
-            self.times.append(&mut times);
-            self.values.append(&mut values);
-            (times, values) = (std::mem::take(&mut self.times), std::mem::take(&mut self.values));
+        self.push_all(times, values, stop);
+    }
+
+    fn push_all(&mut self, times: Times<'_>, values: &[f64], stop: &Stop) {
+        let Some(last) = times.last() else { return };
+        assert!(self.times.last().copied() < times.get(0), "samples go back in time");
+        if self.times.is_empty() {
+            self.make(times, values, last, stop);
+            return self.keep(times, values);
         }
-        self.make(&times, &values, last, stop);
+        let (mut before, mut before_values) =
+            (std::mem::take(&mut self.times), std::mem::take(&mut self.values));
+        before.extend(times.iter_from(0));
+        before_values.extend_from_slice(values);
+        self.make(Times::Listed(&before), &before_values, last, stop);
+        self.keep(Times::Listed(&before), &before_values);
+    }
+
+    /// Keeps what windows to come need.
+    fn keep(&mut self, times: Times<'_>, values: &[f64]) {
         let Some(next) = self.next_end() else { return };
-        let needed = times.partition_point(|time| *time <= next.saturating_sub(self.length));
-        self.times = times.get(needed..).unwrap_or_default().to_vec();
+        let needed = match times {
+            Times::Even(_) => Passed::of(times).up_to(next.saturating_sub(self.length)),
+            Times::Listed(times) => times.partition_point(|time| *time <= next.saturating_sub(self.length)),
+        };
+        self.times = times.iter_from(needed).collect();
         self.values = values.get(needed..).unwrap_or_default().to_vec();
     }
 
     /// One value for each window, or [`ABSENT`].
     pub fn finish(mut self, stop: &Stop) -> Vec<f64> {
         let (times, values) = (std::mem::take(&mut self.times), std::mem::take(&mut self.values));
-        self.make(&times, &values, i64::MAX, stop);
+        self.make(Times::Listed(&times), &values, i64::MAX, stop);
         self.made.resize(self.ends.count, ABSENT);
         self.made
     }
@@ -74,29 +91,58 @@ impl Moving {
     }
 
     /// Makes the windows that end no later than `until`.
-    fn make(&mut self, times: &[i64], values: &[f64], until: i64, stop: &Stop) {
-        let kernel: Option<Box<dyn Kernel>> = match self.function {
-            Some(function) => kernel(function),
-            None => Some(Box::new(Values(over_time::last))),
-        };
-        let Some(mut kernel) = kernel else { return };
+    fn make(&mut self, times: Times<'_>, values: &[f64], until: i64, stop: &Stop) {
+        use RangeFunction as F;
+        let column = Column { times, values, until };
+        // What dashboards ask for is compiled into the loop.
+        match self.function {
+            None => self.make_by(&mut Values(over_time::last), column, stop),
+            Some(F::AvgOverTime) => self.make_by(&mut Values(over_time::mean), column, stop),
+            Some(F::SumOverTime) => self.make_by(&mut Values(over_time::sum), column, stop),
+            Some(function) => {
+                if let Some(mut kernel) = kernel(function) {
+                    self.make_by(&mut *kernel, column, stop);
+                }
+            }
+        }
+    }
+
+    fn make_by<K: Kernel + ?Sized>(&mut self, kernel: &mut K, column: Column<'_>, stop: &Stop) {
+        let Some(mut through) = self.next_end() else { return };
+        let Column { times, values, until } = column;
         kernel.begin(values);
         self.made.reserve_exact(self.ends.count - self.made.len());
-        let (mut first, mut past) = (0, 0);
-        while let Some(through) = self.next_end().filter(|end| *end <= until && !stop.is_stopped()) {
+        let (mut starts, mut ends) = (Passed::of(times), Passed::of(times));
+        for number in self.made.len()..self.ends.count {
+            if through > until || stop.is_stopped() {
+                break;
+            }
             let after = through.saturating_sub(self.length);
-            past += up_to(times.get(past..), through);
-            first += up_to(times.get(first..past), after);
-            let window = times.get(first..past).zip(values.get(first..past));
-            let number = self.made.len();
-            self.made.push(match window {
-                Some((times, values)) if !times.is_empty() => {
-                    kernel.value(&Window { times, values, first, after, through, at: through, step: number })
+            let (first, past) = (starts.up_to(after), ends.up_to(through));
+            self.made.push(match values.get(first..past) {
+                Some(values) if !values.is_empty() => {
+                    let window =
+                        Window { column: times, first, values, after, through, at: through, step: number };
+                    kernel.value(&window)
                 }
                 Some(_) | None => ABSENT,
             });
+            through = through.saturating_add(self.ends.step);
         }
     }
+}
+
+/// Samples, and up to which end windows are made of them.
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    times: Times<'a>,
+    values: &'a [f64],
+    until: i64,
+}
+
+/// Without a way out, so that many are looked at together.
+fn has_absent(values: &[f64]) -> bool {
+    values.iter().fold(false, |found, value| found | is_absent(*value))
 }
 
 #[cfg(test)]
@@ -129,13 +175,15 @@ mod tests {
             for wanted in WANTED {
                 let hint = hint(wanted, window, Steps { start, step, count });
                 let mut whole = Moving::of(&hint).unwrap();
-                let (times, values) = samples.iter().map(|(time, value)| (*time, *value)).unzip();
-                whole.push(times, values, &stop);
+                let (times, values): (Vec<_>, Vec<_>) =
+                    samples.iter().map(|(time, value)| (*time, *value)).unzip();
+                whole.push(Times::Listed(&times), &values, &stop);
                 let mut pieces = Moving::of(&hint).unwrap();
                 let mut from = 0;
                 for to in cuts.iter().copied().chain([400]) {
-                    let (times, values) = samples.range(from..to).map(|(time, value)| (*time, *value)).unzip();
-                    pieces.push(times, values, &stop);
+                    let part = samples.range(from..to).map(|(time, value)| (*time, *value));
+                    let (times, values): (Vec<_>, Vec<_>) = part.unzip();
+                    pieces.push(Times::Listed(&times), &values, &stop);
                     from = to;
                 }
                 let bits = |made: Vec<f64>| made.into_iter().map(f64::to_bits).collect::<Vec<_>>();
@@ -144,11 +192,33 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn even_times_give_what_listed_ones_give(
+            (start, step, count) in (-50..300_i64, 1..30_i64, 1..60_usize),
+            values in prop::collection::vec(prop_oneof![9 => -1e3..1e3_f64, 1 => Just(ABSENT)], 60),
+            (window, first, distance, windows) in (1..120_i64, -50..400_i64, 1..60_i64, 1..12_usize),
+        ) {
+            let (stop, values) = (Stop::default(), &values[..count]);
+            let even = Times::Even(Steps { start, step, count });
+            let listed: Vec<i64> = even.iter_from(0).collect();
+            for wanted in WANTED {
+                let hint = hint(wanted, window, Steps { start: first, step: distance, count: windows });
+                let made = |times: Times<'_>| {
+                    let mut moving = Moving::of(&hint).unwrap();
+                    moving.push(times, values, &stop);
+                    moving.finish(&stop).into_iter().map(f64::to_bits).collect::<Vec<_>>()
+                };
+                prop_assert_eq!(made(even), made(Times::Listed(&listed)));
+            }
+        }
+    }
+
     #[test]
     fn what_no_later_window_needs_is_let_go() {
         let steps = Steps { start: 100, step: 100, count: 10 };
         let mut moving = Moving::of(&hint(Wanted::Function(RangeFunction::SumOverTime), 150, steps)).unwrap();
-        moving.push((1..=470).collect(), vec![1.0; 470], &Stop::default());
+        moving.push(Times::Even(Steps { start: 1, step: 1, count: 470 }), &[1.0; 470], &Stop::default());
         assert_eq!((moving.times.first(), moving.times.len()), (Some(&351), 120));
         let made = moving.finish(&Stop::default());
         assert_eq!(made[..5], [100.0, 150.0, 150.0, 150.0, 120.0]);
@@ -161,7 +231,7 @@ mod tests {
         let mut moving = Moving::of(&hint(Wanted::Latest, 10, steps)).unwrap();
         let stop = Stop::default();
         stop.stop();
-        moving.push(vec![1, 2, 3], vec![1.0; 3], &stop);
+        moving.push(Times::Listed(&[1, 2, 3]), &[1.0; 3], &stop);
         assert!(moving.made.is_empty());
     }
 }

@@ -7,10 +7,18 @@ use super::super::value::{ABSENT, count as number, seconds};
 use super::{Kernel, Window};
 
 pub(super) fn sum(values: &[f64]) -> f64 {
+    let plain = Sum::of_plain(values);
+    if plain.is_finite() {
+        return plain.total();
+    }
     values.iter().fold(Sum::default(), |sum, value| sum.plus(*value)).total()
 }
 
 pub(super) fn mean(values: &[f64]) -> f64 {
+    let plain = Sum::of_plain(values);
+    if plain.is_finite() && !values.is_empty() {
+        return plain.over(number(values.len()));
+    }
     let Some((first, rest)) = values.split_first() else { return ABSENT };
     let mut mean = Mean::of(*first);
     for value in rest {
@@ -99,8 +107,8 @@ pub(super) enum TimeOf {
 impl Kernel for TimeOf {
     fn value(&mut self, window: &Window<'_>) -> f64 {
         let time = match self {
-            Self::First => window.times.first().copied(),
-            Self::Last => window.times.last().copied(),
+            Self::First => window.first_time(),
+            Self::Last => window.last_time(),
             Self::Max => time_of(window, |value, best| value >= best),
             Self::Min => time_of(window, |value, best| value <= best),
         };
@@ -109,19 +117,20 @@ impl Kernel for TimeOf {
 }
 
 fn time_of(window: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> Option<i64> {
-    let mut samples = window.times.iter().zip(window.values);
+    let mut samples = window.samples();
     let first = samples.next()?;
     let best = samples.fold(
         first,
         |best, sample| {
-            if better(*sample.1, *best.1) || best.1.is_nan() { sample } else { best }
+            if better(sample.1, best.1) || best.1.is_nan() { sample } else { best }
         },
     );
-    Some(*best.0)
+    Some(best.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Times;
     use super::*;
 
     #[test]
@@ -136,8 +145,8 @@ mod tests {
         let mut kernel = Extreme::min();
         for (first, past) in [(0, 2), (0, 4), (1, 5), (2, 6), (3, 8), (6, 9), (8, 10)] {
             let slice = &values[first..past];
-            let times = vec![0; slice.len()];
-            let window = Window { times: &times, values: slice, first, after: 0, through: 0, at: 0, step: 0 };
+            let column = Times::Listed(&[]);
+            let window = Window { column, first, values: slice, after: 0, through: 0, at: 0, step: 0 };
             let expected = slice.iter().copied().fold(f64::NAN, f64::min);
             let found = kernel.value(&window);
             assert!(found == expected || (found.is_nan() && expected.is_nan()), "{first}..{past}");

@@ -29,7 +29,7 @@ impl Kernel for Quantile {
     }
 }
 
-/// The quantile of `values`, which it sorts.
+/// The quantile of `values`, which it puts into another order.
 pub(in super::super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -37,13 +37,13 @@ pub(in super::super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if !(0.0..=1.0).contains(&q) {
         return if q < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
     }
-    values.sort_unstable_by(|a, b| nan_first(*a, *b));
     let rank = q * count(values.len() - 1);
-    let lower = whole(rank.floor());
-    let upper = (lower + 1).min(values.len() - 1);
+    let place = whole(rank.floor()).min(values.len() - 1);
     let weight = rank - rank.floor();
-    let at = |n: usize| values.get(n).copied().unwrap_or(f64::NAN);
-    at(lower) * (1.0 - weight) + at(upper) * weight
+    let (_, lower, above) = values.select_nth_unstable_by(place, |a, b| nan_first(*a, *b));
+    let lower = *lower;
+    let upper = above.iter().copied().min_by(|a, b| nan_first(*a, *b)).unwrap_or(lower);
+    lower * (1.0 - weight) + upper * weight
 }
 
 fn nan_first(a: f64, b: f64) -> std::cmp::Ordering {

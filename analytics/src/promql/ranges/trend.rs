@@ -10,8 +10,8 @@ pub(super) struct Slope;
 
 impl Kernel for Slope {
     fn value(&mut self, window: &Window<'_>) -> f64 {
-        match window.times.first() {
-            Some(first) if window.times.len() > 1 => line(window, *first).0,
+        match window.first_time() {
+            Some(first) if window.values.len() > 1 => line(window, first).0,
             Some(_) | None => ABSENT,
         }
     }
@@ -25,7 +25,7 @@ pub(super) struct Predict {
 
 impl Kernel for Predict {
     fn value(&mut self, window: &Window<'_>) -> f64 {
-        if window.times.len() < 2 {
+        if window.values.len() < 2 {
             return ABSENT;
         }
         let (slope, now) = line(window, window.at);
@@ -45,14 +45,14 @@ fn line(window: &Window<'_>, origin: i64) -> (f64, f64) {
         return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
     }
     let (mut x, mut y, mut xy, mut xx) = (Sum::default(), Sum::default(), Sum::default(), Sum::default());
-    for (time, value) in window.times.iter().zip(window.values) {
+    for (time, value) in window.samples() {
         let t = seconds(time - origin);
         x.add(t);
-        y.add(*value);
+        y.add(value);
         xy.add(t * value);
         xx.add(t * t);
     }
-    let n = count(window.times.len());
+    let n = count(window.values.len());
     let (x, y) = (x.total(), y.total());
     let covariance = xy.total() - x * y / n;
     let variance = xx.total() - x * x / n;
@@ -102,12 +102,21 @@ impl Kernel for Smoothing {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Times;
     use super::*;
 
     const SECOND: i64 = 1_000_000_000;
 
     fn window<'a>(times: &'a [i64], values: &'a [f64]) -> Window<'a> {
-        Window { times, values, first: 0, after: 0, through: 0, at: 30 * SECOND, step: 0 }
+        Window {
+            column: Times::Listed(times),
+            first: 0,
+            values,
+            after: 0,
+            through: 0,
+            at: 30 * SECOND,
+            step: 0,
+        }
     }
 
     #[test]

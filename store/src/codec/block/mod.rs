@@ -27,6 +27,7 @@
 //! All lengths are checked against the bytes that are there before anything is allocated for them; a few bytes can
 //! stand for very many equal samples, hence [`Limits`] (I6). The same runs give the same bytes (I5).
 
+mod axis;
 mod build;
 mod collect;
 mod cuts;
@@ -44,6 +45,7 @@ use super::bytes::Malformed;
 
 pub use build::PackBuilder;
 pub use decode::Pack;
+pub use read::Scratch;
 
 const VERSION: u8 = 1;
 const CRC_BYTES: usize = 4;

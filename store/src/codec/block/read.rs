@@ -9,14 +9,36 @@ use crate::codec::column::decimal::Scale;
 use crate::codec::column::integer::{Integers, ONE_RUN};
 use crate::codec::column::{self, Extent};
 use crate::codec::convert::index;
-use crate::codec::run::positions;
-use crate::codec::{Run, Values};
+use crate::codec::{Even, Piece, Run, Times, Values};
 use crate::model::{Metric, SourceId, TimeRange, Timestamp, Value};
 
 use super::BlockError;
-use super::decode::{Column, Pack, Place, Times};
+use super::decode::{Column, Pack};
 use super::form::{self, Form};
-use super::times::NOT_ASCENDING;
+
+/// Memory for one series at a time.
+#[derive(Debug)]
+pub struct Scratch {
+    times: Vec<Timestamp>,
+    integers: Vec<i64>,
+    values: Values,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { times: Vec::new(), integers: Vec::new(), values: Values::EMPTY }
+    }
+}
+
+/// The samples of a series in a range.
+enum Found {
+    /// There are none.
+    Nothing,
+    /// Their times are even, and not in the scratch.
+    Even(Even),
+    /// Times and values are in the scratch.
+    Listed,
+}
 
 /// A page of values.
 #[derive(Debug)]
@@ -91,107 +113,99 @@ impl Pack {
         metric_position: usize,
         range: TimeRange,
     ) -> Result<Option<Run>, BlockError> {
-        let Some(place) = self.place(source_position, metric_position) else { return Ok(None) };
-        let Some(column) = self.columns.get(place.column) else { return Ok(None) };
-        let (times, wanted) = self.times.read(&self.body, &place, range)?;
-        if times.is_empty() {
-            return Ok(None);
-        }
-        let values = place.values_start + wanted.start..place.values_start + wanted.end;
-        Ok(Some(Run::from_checked(times, column.read(&self.body, values)?)))
+        let mut scratch = Scratch::default();
+        let times = match self.read(source_position, metric_position, range, &mut scratch)? {
+            Found::Nothing => return Ok(None),
+            Found::Even(even) => even.iter().collect(),
+            Found::Listed => scratch.times,
+        };
+        Ok(Some(Run::from_checked(times, scratch.values)))
     }
-}
 
-impl Times {
-    /// The times of a series in a range, and their positions in the series.
+    /// The same, in memory that is used again.
+    pub fn piece_at<'a>(
+        &self,
+        source_position: usize,
+        metric_position: usize,
+        range: TimeRange,
+        scratch: &'a mut Scratch,
+    ) -> Result<Option<Piece<'a>>, BlockError> {
+        let found = self.read(source_position, metric_position, range, scratch)?;
+        let Scratch { times, values, .. } = scratch;
+        let times = match found {
+            Found::Nothing => return Ok(None),
+            Found::Even(even) => Times::Even(even),
+            Found::Listed => Times::Listed(times),
+        };
+        Ok(Some(Piece { times, values }))
+    }
+
+    /// Reads the samples of a series in a range into `scratch`.
     fn read(
         &self,
-        body: &[u8],
-        place: &Place,
+        source_position: usize,
+        metric_position: usize,
         range: TimeRange,
-    ) -> Result<(Vec<Timestamp>, Range<usize>), Malformed> {
-        let all = &place.times;
-        let last = self.cuts.page_of(all.end.saturating_sub(1));
-        let mut page = self.first_page(body, self.cuts.page_of(all.start)..last, range.start())?;
-        let mut times: Vec<Timestamp> = Vec::new();
-        let mut start = 0;
-        while let Some(cut) = self.cuts.pages().get(page).filter(|_| page <= last) {
-            let own = all.start.max(cut.values.start)..all.end.min(cut.values.end);
-            let decoded = self.page(body, page)?;
-            let of_page = own.start - cut.values.start..own.end - cut.values.start;
-            let of_page = decoded.get(of_page).unwrap_or_default();
-            let wanted = positions(of_page, range);
-            if times.is_empty() {
-                start = own.start - all.start + wanted.start;
+        scratch: &mut Scratch,
+    ) -> Result<Found, BlockError> {
+        let Some(place) = self.place(source_position, metric_position) else { return Ok(Found::Nothing) };
+        let Some(column) = self.columns.get(place.column) else { return Ok(Found::Nothing) };
+        let (even, wanted) = match self.times.even(&self.body, &place)? {
+            Some(all) => {
+                let wanted = all.before(range.start().nanos())..all.before(range.end().nanos());
+                (all.within(range), wanted)
             }
-            let is_last = wanted.end < of_page.len();
-            let found = of_page.get(wanted).unwrap_or_default();
-            if times.last().zip(found.first()).is_some_and(|(before, next)| before >= next) {
-                return Err(NOT_ASCENDING);
-            }
-            times.extend_from_slice(found);
-            if is_last {
-                break;
-            }
-            page += 1;
-        }
-        let wanted = start..start + times.len();
-        Ok((times, wanted))
-    }
-
-    /// The last of some pages of one run that begins no later than a time, or the first; the page after them is
-    /// the last page of the run.
-    fn first_page(&self, body: &[u8], pages: Range<usize>, time: Timestamp) -> Result<usize, Malformed> {
-        let (mut least, mut end) = (pages.start, pages.end);
-        while least < end {
-            let middle = least + (end - least).div_ceil(2);
-            if self.first(body, middle)? <= time {
-                least = middle;
-            } else {
-                end = middle - 1;
-            }
-        }
-        Ok(least)
-    }
-
-    fn first(&self, body: &[u8], page: usize) -> Result<Timestamp, Malformed> {
-        let Some(cut) = self.cuts.pages().get(page) else { return Ok(Timestamp::MAX) };
-        self.reader.first(cut, &self.cuts, bytes_of(body, &self.pages, page))
-    }
-
-    fn page(&self, body: &[u8], page: usize) -> Result<Arc<[Timestamp]>, Malformed> {
-        let (Some(cut), Some(kept)) = (self.cuts.pages().get(page), self.decoded.get(page)) else {
-            return Ok(Arc::from([]));
+            None => (None, self.times.read(&self.body, &place, range, &mut scratch.times)?),
         };
-        let decode = || {
-            let bytes = bytes_of(body, &self.pages, page);
-            self.reader.page(cut, &self.cuts, bytes).map(Arc::from)
-        };
-        kept.get_or_init(decode).clone()
+        if wanted.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        let values = place.values_start + wanted.start..place.values_start + wanted.end;
+        column.read(&self.body, values, &mut scratch.integers, &mut scratch.values)?;
+        Ok(even.map_or(Found::Listed, Found::Even))
     }
 }
 
-fn bytes_of<'a>(body: &'a [u8], pages: &[Range<usize>], page: usize) -> &'a [u8] {
+pub(super) fn bytes_of<'a>(body: &'a [u8], pages: &[Range<usize>], page: usize) -> &'a [u8] {
     pages.get(page).and_then(|place| body.get(place.clone())).unwrap_or_default()
 }
 
 impl Column {
-    /// The values at a range of the column.
-    fn read(&self, body: &[u8], range: Range<usize>) -> Result<Values, Malformed> {
-        let mut values = self.empty(range.len());
+    /// Reads the values at a range of the column into `values`, in place of what was there.
+    fn read(
+        &self,
+        body: &[u8],
+        range: Range<usize>,
+        integers: &mut Vec<i64>,
+        values: &mut Values,
+    ) -> Result<(), Malformed> {
+        self.clear(range.len(), values);
         let mut page = self.cuts.page_of(range.start);
         while let Some(cut) = self.cuts.pages().get(page).filter(|cut| cut.values.start < range.end) {
             let start = range.start.max(cut.values.start) - cut.values.start;
             let wanted = start..range.end.min(cut.values.end) - cut.values.start;
             if cut.is_of_one_run() {
-                self.append(&self.page(body, page)?, wanted, &mut values);
+                let decoded = self.page(body, page, std::mem::take(integers))?;
+                self.append(&decoded, wanted, values);
+                *integers = decoded.integers;
             } else if let Some(kept) = self.decoded.get(page) {
-                let decoded = kept.get_or_init(|| self.page(body, page).map(Arc::new));
-                self.append(decoded.as_ref().map_err(|error| *error)?, wanted, &mut values);
+                let decoded = kept.get_or_init(|| self.page(body, page, Vec::new()).map(Arc::new));
+                self.append(decoded.as_ref().map_err(|error| *error)?, wanted, values);
             }
             page += 1;
         }
-        Ok(values)
+        Ok(())
+    }
+
+    /// No values of the column's kind, in memory that is used again where they are doubles.
+    fn clear(&self, capacity: usize, values: &mut Values) {
+        match (values, self.form) {
+            (Values::F64(values), Form::Decimals(_) | Form::Bits) => {
+                values.clear();
+                values.reserve(capacity);
+            }
+            (values, _) => *values = self.empty(capacity),
+        }
     }
 
     /// No values of the column's kind.
@@ -205,9 +219,10 @@ impl Column {
         }
     }
 
-    fn page(&self, body: &[u8], at: usize) -> Result<PageValues, Malformed> {
+    /// A page, its integers in memory that held others.
+    fn page(&self, body: &[u8], at: usize, integers: Vec<i64>) -> Result<PageValues, Malformed> {
         let bytes = bytes_of(body, &self.pages, at);
-        let mut page = PageValues { integers: Vec::new(), odd: Vec::new(), mixed: None };
+        let mut page = PageValues { integers, odd: Vec::new(), mixed: None };
         let Some(cut) = self.cuts.pages().get(at) else { return Ok(page) };
         let n = cut.values.len();
         let Some(stream) = &self.stream else {
@@ -218,6 +233,7 @@ impl Column {
         if self.form.is_patched() {
             page.odd = parse_odd(self.form, n, &mut reader)?;
         }
+        page.integers.resize(n, 0);
         stream.page(cut, &self.cuts, &mut reader, &mut page.integers)?;
         if reader.remaining() > 0 {
             return Err(Malformed::Invalid("a page goes on after its values"));

@@ -10,6 +10,7 @@
 //! the first, which stands in slot 0), the base is the first time less the first rest. At exact steps slots are
 //! all 1 and rests all 0, and neither takes a byte. Where the step is 0, rests are all there is.
 
+use crate::codec::Even;
 use crate::codec::bits;
 use crate::codec::bytes::{Malformed, Reader, put_length, put_varint, zigzag};
 use crate::codec::column::integer::{self, Integers, ONE_RUN};
@@ -208,10 +209,27 @@ impl TimesReader {
         nanos.and_then(|nanos| Timestamp::from_nanos(nanos).ok()).ok_or(OUT_OF_RANGE)
     }
 
+    /// The step in nanoseconds at which all times of a part follow each other, where it is one.
+    pub(super) fn even_step(&self) -> Option<i64> {
+        let is_exact = self.slots.constant() == Some(1) && self.rests.constant() == Some(0);
+        self.step.checked_mul(self.unit).filter(|step| is_exact && *step > 0)
+    }
+
+    /// The times of a page of one part, where [`TimesReader::even_step`] is `step`.
+    pub(super) fn even(&self, page: &Page, step: i64, bytes: &[u8]) -> Result<Even, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let first = self.timestamp(reader.varint_signed("a page of times")?)?;
+        if reader.length("a page of times")? + reader.remaining() > 0 {
+            return Err(GOES_ON);
+        }
+        Even::new(first.nanos(), step, page.values.len()).ok_or(OUT_OF_RANGE)
+    }
+
     /// The times of a page; they ascend strictly within each part.
     pub(super) fn page(&self, page: &Page, cuts: &Cuts, bytes: &[u8]) -> Result<Box<[Timestamp]>, Malformed> {
         let mut reader = Reader::new(bytes);
-        let (mut firsts, mut slots, mut rests) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut firsts, n) = (Vec::new(), page.values.len());
+        let (mut slots, mut rests) = (vec![0; n], vec![0; n]);
         let parts = cuts.parts(page).len();
         Integers::parse(parts, 1, &mut reader)?.decode(0..parts, ONE_RUN, &mut firsts);
         let length = reader.length("a page of times")?;
@@ -219,9 +237,9 @@ impl TimesReader {
         self.slots.page(page, cuts, &mut of_slots, &mut slots)?;
         self.rests.page(page, cuts, &mut reader, &mut rests)?;
         if of_slots.remaining() + reader.remaining() > 0 {
-            return Err(Malformed::Invalid("a page of times goes on after them"));
+            return Err(GOES_ON);
         }
-        let mut times = Vec::with_capacity(rests.len());
+        let mut times = Vec::with_capacity(n);
         let (mut slots, mut rests) = (slots.into_iter(), rests.into_iter().peekable());
         for (first, part) in firsts.into_iter().zip(cuts.parts(page)) {
             let mut at = first.wrapping_sub(rests.peek().copied().unwrap_or(0)).wrapping_sub(self.step);
@@ -239,6 +257,7 @@ impl TimesReader {
     }
 }
 
+const GOES_ON: Malformed = Malformed::Invalid("a page of times goes on after them");
 const OUT_OF_RANGE: Malformed = Malformed::Invalid("a time is out of range");
 pub(super) const NOT_ASCENDING: Malformed = Malformed::Invalid("times of a series do not ascend");
 

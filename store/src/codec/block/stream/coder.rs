@@ -142,15 +142,25 @@ pub(super) struct Decoder {
     slots: Box<[Slot; SLOTS_MAX]>,
 }
 
+/// What a state stands for: all that a number and the next state are made of, so that nothing is computed from it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    /// How many bits the number's class leaves, and its leading ones.
-    rest: u32,
-    lead: u8,
-    /// How many bits give the next state, and what they are added to.
-    bits: u8,
+    /// The least number of the class; where classes leave more than [`REST_NARROW`] bits, its leading bits.
+    least: u32,
+    /// The bits that the class leaves, all set; not where they are more than [`REST_NARROW`].
+    rest_mask: u32,
+    /// What the bits of the next state are added to.
     next: u16,
+    /// These bits, all set.
+    next_mask: u16,
+    /// How many they are.
+    bits: u8,
+    /// How many with those that the class leaves.
+    taken: u8,
 }
+
+/// Most bits left by a class whose numbers are 32 bits at most.
+const REST_NARROW: u32 = 28;
 
 impl Decoder {
     pub(super) fn new(shares: &Shares) -> Self {
@@ -158,6 +168,7 @@ impl Decoder {
         for (class, &share) in (shares.first..).zip(&shares.slots) {
             counts.get_mut(class).into_iter().for_each(|count| *count = share);
         }
+        let rest_max = shares.rest_max();
         let mut slots = Box::new([Slot::default(); SLOTS_MAX]);
         for (slot, class) in slots.iter_mut().zip(shares.spread()) {
             let class = usize::from(class);
@@ -165,59 +176,82 @@ impl Decoder {
             let Some(count) = counts.get_mut(class) else { continue };
             let bits = shares.log - count.checked_ilog2().unwrap_or(0);
             let next = (*count << bits) - (1 << shares.log);
+            let is_narrow = rest_max <= REST_NARROW;
             *slot = Slot {
-                rest: rest.into(),
-                lead,
-                bits: u8::try_from(bits).unwrap_or(0),
+                least: if is_narrow { u32::from(lead) << rest } else { lead.into() },
+                rest_mask: if is_narrow { (1 << rest) - 1 } else { 0 },
                 next: u16::try_from(next).unwrap_or(0),
+                next_mask: u16::try_from(mask(bits)).unwrap_or(0),
+                bits: u8::try_from(bits).unwrap_or(0),
+                taken: u8::try_from(bits).unwrap_or(0) + rest,
             };
             *count += 1;
         }
-        Self { log: shares.log, rest_max: shares.rest_max(), slots }
+        Self { log: shares.log, rest_max, slots }
     }
 
-    /// Hands `n` numbers to `each`, in order. `coded` must be what they take, no more and no less.
-    pub(super) fn each(&self, coded: &[u8], n: usize, each: impl FnMut(u64)) -> Result<(), Malformed> {
+    /// Writes what `each` makes of the numbers, in order, to all places of `out`. `coded` must be what they take, no
+    /// more and no less.
+    #[inline]
+    pub(super) fn decode(
+        &self,
+        coded: &[u8],
+        out: &mut [i64],
+        each: impl FnMut(u64) -> i64,
+    ) -> Result<(), Malformed> {
         let end = match BITS_IN_A_LOAD / (self.log + self.rest_max) {
-            0 => self.decode::<0>(coded, n, each)?,
-            1 => self.decode::<1>(coded, n, each)?,
-            _ => self.decode::<2>(coded, n, each)?,
+            _ if self.rest_max > REST_NARROW => self.decode_by::<WIDE>(coded, out, each)?,
+            0 | 1 => self.decode_by::<1>(coded, out, each)?,
+            2 | 3 => self.decode_by::<2>(coded, out, each)?,
+            _ => self.decode_by::<4>(coded, out, each)?,
         };
         if end == coded.len() * 8 { Ok(()) } else { Err(Malformed::Invalid(WRONG)) }
     }
 
-    /// Gives the bit after the last number. So many numbers are read with one load of eight bytes; 0 means two
-    /// loads for each.
-    fn decode<const TOGETHER: u32>(
+    /// Gives the bit after the last number. So many numbers are read with one load of eight bytes, a power of two;
+    /// [`WIDE`] means several loads for each.
+    #[inline]
+    fn decode_by<const TOGETHER: usize>(
         &self,
         coded: &[u8],
-        n: usize,
-        mut each: impl FnMut(u64),
+        out: &mut [i64],
+        mut each: impl FnMut(u64) -> i64,
     ) -> Result<usize, Malformed> {
         let padding = coded.first().copied().filter(|&head| head != 0).ok_or(Malformed::Invalid(WRONG))?;
         let mut bits = Bits { coded, at: index(padding.trailing_zeros()) + 1, word: 0 };
-        let mut states = [0, 0];
-        for state in &mut states {
+        let [mut even, mut odd] = [0; 2];
+        for state in [&mut even, &mut odd] {
             bits.load();
             *state = index_of(bits.take(self.log));
         }
-        let moving = n.saturating_sub(2);
-        for _ in 0..moving / 2 {
+        let (moving, last) = out.split_at_mut(out.len().saturating_sub(2));
+        let (fours, few) = moving.as_chunks_mut::<4>();
+        for [a, b, c, d] in fours {
             bits.load();
-            each(self.step::<TOGETHER>(&mut states[0], &mut bits));
+            *a = each(self.step::<TOGETHER>(&mut even, &mut bits));
             if TOGETHER < 2 {
                 bits.load();
             }
-            each(self.step::<TOGETHER>(&mut states[1], &mut bits));
+            *b = each(self.step::<TOGETHER>(&mut odd, &mut bits));
+            if TOGETHER < 4 {
+                bits.load();
+            }
+            *c = each(self.step::<TOGETHER>(&mut even, &mut bits));
+            if TOGETHER < 2 {
+                bits.load();
+            }
+            *d = each(self.step::<TOGETHER>(&mut odd, &mut bits));
         }
-        if moving % 2 == 1 {
+        for place in few {
             bits.load();
-            each(self.step::<TOGETHER>(&mut states[0], &mut bits));
-            states.swap(0, 1);
+            *place = each(self.step::<TOGETHER>(&mut even, &mut bits));
+            std::mem::swap(&mut even, &mut odd);
         }
-        for state in states.into_iter().take(n) {
+        for (place, state) in last.iter_mut().zip([even, odd]) {
             bits.load();
-            each(bits.number::<0>(self.slot(state)));
+            let slot = self.slot(state);
+            // No state follows.
+            *place = each(bits.number::<TOGETHER>(Slot { bits: 0, taken: slot.taken - slot.bits, ..slot }));
         }
         Ok(bits.at)
     }
@@ -229,12 +263,15 @@ impl Decoder {
     }
 
     #[inline]
-    fn step<const TOGETHER: u32>(&self, state: &mut usize, bits: &mut Bits<'_>) -> u64 {
+    fn step<const TOGETHER: usize>(&self, state: &mut usize, bits: &mut Bits<'_>) -> u64 {
         let slot = self.slot(*state);
-        *state = usize::from(slot.next) + index_of(bits.take(slot.bits.into()));
+        *state = usize::from(slot.next) + index_of(bits.word & u64::from(slot.next_mask));
         bits.number::<TOGETHER>(slot)
     }
 }
+
+/// Instead of how many numbers are read together: each is read in several parts.
+const WIDE: usize = 0;
 
 const WRONG: &str = "coded numbers are longer or shorter than they should be";
 
@@ -264,18 +301,22 @@ impl Bits<'_> {
         self.word = bits::load(self.coded, self.at / 8) >> (self.at % 8);
     }
 
-    /// The number of a class.
+    /// The number of a class, whose bits follow those of the next state.
     #[inline]
-    fn number<const TOGETHER: u32>(&mut self, slot: Slot) -> u64 {
-        let lead = u64::from(slot.lead);
-        if TOGETHER > 0 {
-            return lead << slot.rest | self.take(slot.rest);
+    fn number<const TOGETHER: usize>(&mut self, slot: Slot) -> u64 {
+        if TOGETHER != WIDE {
+            let rest = (self.word >> slot.bits) & u64::from(slot.rest_mask);
+            self.word >>= slot.taken;
+            self.at += usize::from(slot.taken);
+            return u64::from(slot.least) + rest;
         }
+        self.take(slot.bits.into());
         self.load();
-        let below = slot.rest / 2;
+        let rest = u32::from(slot.taken - slot.bits);
+        let below = rest / 2;
         let low = self.take(below);
         self.load();
-        (lead << (slot.rest - below) | self.take(slot.rest - below)) << below | low
+        (u64::from(slot.least) << (rest - below) | self.take(rest - below)) << below | low
     }
 
     /// The next bits of those within reach.
@@ -307,6 +348,12 @@ mod tests {
         out
     }
 
+    fn decode(numbers: &[u64], coded: &[u8]) -> Result<Vec<u64>, Malformed> {
+        let mut back = vec![0; numbers.len()];
+        Decoder::new(&shares(numbers)).decode(coded, &mut back, u64::cast_signed)?;
+        Ok(back.into_iter().map(i64::cast_unsigned).collect())
+    }
+
     proptest! {
         #[test]
         fn numbers_come_back(
@@ -318,9 +365,7 @@ mod tests {
             ],
         ) {
             let coded = encode(&numbers);
-            let mut back = Vec::new();
-            Decoder::new(&shares(&numbers)).each(&coded, numbers.len(), |number| back.push(number)).unwrap();
-            prop_assert_eq!(back, numbers);
+            prop_assert_eq!(decode(&numbers, &coded), Ok(numbers));
         }
 
         #[test]
@@ -328,8 +373,8 @@ mod tests {
             numbers in prop::collection::vec(0..5000_u64, 1..100), bytes in prop::collection::vec(any::<u8>(), 0..90),
             n in 1..300_usize,
         ) {
-            let mut back = 0;
-            let _ = Decoder::new(&shares(&numbers)).each(&bytes, n, |_| back += 1);
+            let (mut back, mut out) = (0, vec![0; n]);
+            let _ = Decoder::new(&shares(&numbers)).decode(&bytes, &mut out, |_| { back += 1; 0 });
             prop_assert!(back == n || bytes.first().is_none_or(|&head| head == 0));
         }
     }
@@ -343,8 +388,6 @@ mod tests {
     #[test]
     fn sixty_bits_left_to_tell_are_read_with_a_load_of_their_own() {
         let numbers: Vec<_> = (0..100_u64).map(|n| u64::MAX - n * n).collect();
-        let mut back = Vec::new();
-        Decoder::new(&shares(&numbers)).each(&encode(&numbers), 100, |number| back.push(number)).unwrap();
-        assert_eq!(back, numbers);
+        assert_eq!(decode(&numbers, &encode(&numbers)), Ok(numbers));
     }
 }

@@ -269,31 +269,63 @@ impl StreamReader {
         Ok(Self { order, coder })
     }
 
-    /// Appends the values of a page, whose bytes are all that the reader has left.
+    /// The value that all have, where it is one and stored nowhere else.
+    pub(super) fn constant(&self) -> Option<i64> {
+        match (self.order, &self.coder) {
+            (Order::Values, Coder::Constant(value)) => Some(*value),
+            (_, Coder::Constant(_) | Coder::Packed | Coder::Coded(..)) => None,
+        }
+    }
+
+    /// The values of a page, whose bytes are all that the reader has left, into `values`: as many as it has.
     pub(super) fn page(
         &self,
         page: &Page,
         cuts: &Cuts,
         reader: &mut Reader<'_>,
-        out: &mut Vec<i64>,
+        values: &mut [i64],
+    ) -> Result<(), Malformed> {
+        if self.order == Order::Values {
+            return self.residuals(reader, values, |residual| residual);
+        }
+        if !page.is_of_one_run() {
+            return self.parts(page, cuts, reader, values);
+        }
+        let mut value = reader.varint_signed("a page")?;
+        let Some((first, rest)) = values.split_first_mut() else { return Ok(()) };
+        *first = value;
+        let mut step = 0_i64;
+        if self.order == Order::Steps {
+            return self.residuals(reader, rest, |residual| {
+                value = value.wrapping_add(residual);
+                value
+            });
+        }
+        self.residuals(reader, rest, |residual| {
+            step = step.wrapping_add(residual);
+            value = value.wrapping_add(step);
+            value
+        })
+    }
+
+    /// The same for a page with parts of several runs.
+    fn parts(
+        &self,
+        page: &Page,
+        cuts: &Cuts,
+        reader: &mut Reader<'_>,
+        values: &mut [i64],
     ) -> Result<(), Malformed> {
         let parts = cuts.parts(page);
         let mut firsts = Vec::new();
-        let mut residuals = page.values.len();
-        if self.order != Order::Values {
-            let count = parts.len();
-            Integers::parse(count, 1, reader)?.decode(0..count, ONE_RUN, &mut firsts);
-            residuals -= count;
-        }
-        let start = out.len();
-        out.reserve(page.values.len());
+        Integers::parse(parts.len(), 1, reader)?.decode(0..parts.len(), ONE_RUN, &mut firsts);
         // Residuals lie at the end of where the values will: no value is written over one that is still needed.
-        out.resize(start + firsts.len(), 0);
-        self.residuals(residuals, reader, out)?;
-        let values = out.get_mut(start..).unwrap_or_default();
+        let residuals = values.get_mut(firsts.len()..).unwrap_or_default();
+        self.residuals(reader, residuals, |residual| residual)?;
         match self.order {
-            Order::Values => {}
-            Order::Steps => sum(values, &firsts, parts, |before, _, step| (before.wrapping_add(step), 0)),
+            Order::Values | Order::Steps => {
+                sum(values, &firsts, parts, |before, _, step| (before.wrapping_add(step), 0));
+            }
             Order::Bends => sum(values, &firsts, parts, |before, last, bend| {
                 let step = last.wrapping_add(bend);
                 (before.wrapping_add(step), step)
@@ -302,12 +334,20 @@ impl StreamReader {
         Ok(())
     }
 
-    fn residuals(&self, n: usize, reader: &mut Reader<'_>, out: &mut Vec<i64>) -> Result<(), Malformed> {
+    /// Writes what is made of each residual, in order, to all places of `out`.
+    #[inline]
+    fn residuals(
+        &self,
+        reader: &mut Reader<'_>,
+        out: &mut [i64],
+        mut each: impl FnMut(i64) -> i64,
+    ) -> Result<(), Malformed> {
+        let n = out.len();
         if n == 0 {
             return Ok(());
         }
         match &self.coder {
-            Coder::Constant(center) => out.extend(std::iter::repeat_n(*center, n)),
+            Coder::Constant(center) => out.iter_mut().for_each(|place| *place = each(*center)),
             Coder::Packed => {
                 let least = reader.varint_signed("a page")?;
                 let width = u32::from(reader.byte("a page")?);
@@ -315,14 +355,17 @@ impl StreamReader {
                     return Err(Malformed::Invalid("integers of more than 64 bits"));
                 }
                 let packed = reader.take(bits::packed_bytes(n, width)?, "a page")?;
+                let mut places = out.iter_mut();
                 bits::unpack(packed, width, 0..n, |number| {
-                    out.push(least.wrapping_add(number.cast_signed()));
+                    if let Some(place) = places.next() {
+                        *place = each(least.wrapping_add(number.cast_signed()));
+                    }
                 });
             }
             Coder::Coded(center, shares, decoder) => {
                 let decoder = decoder.get_or_init(|| Decoder::new(shares));
                 let coded = reader.take(reader.remaining(), "a page")?;
-                decoder.each(coded, n, |number| out.push(unzigzag(number).wrapping_add(*center)))?;
+                decoder.decode(coded, out, |number| each(unzigzag(number).wrapping_add(*center)))?;
             }
         }
         Ok(())

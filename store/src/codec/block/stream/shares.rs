@@ -105,7 +105,7 @@ impl Shares {
                 if let Some(slot) = classes.get_mut(at) {
                     *slot = u16::try_from(class).unwrap_or(0);
                 }
-                at = (at + step) % slots;
+                at = (at + step) & (slots - 1);
             }
         }
         classes
