@@ -52,6 +52,12 @@ impl Run {
         self.values.push(value);
     }
 
+    /// Keeps the first `len` samples.
+    pub fn truncate(&mut self, len: usize) {
+        self.times.truncate(len);
+        self.values.truncate(len);
+    }
+
     /// How many samples.
     pub fn len(&self) -> usize {
         self.times.len()

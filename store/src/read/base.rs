@@ -1,9 +1,9 @@
-//! The last samples of a bucket's ground part, and of its tail that no seal covers, kept from query to query.
+//! The last samples of a bucket's ground part, kept from query to query.
 //!
-//! What is ground never changes under its generation; the tail is followed segment by segment. Correctness does not
-//! depend on what is kept; memory is bounded (I6).
+//! What is ground never changes under its generation. Correctness does not depend on what is kept; memory is bounded
+//! (I6).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ReadFailure;
 use super::Sample;
@@ -12,9 +12,8 @@ use super::chosen::Chosen;
 use super::collect::Budget;
 use super::compute::{Work, compute};
 use super::explain::Explain;
-use super::fetch::fetch;
 use super::frames::{Wanted, load_all_frames, load_frames};
-use super::lasts::{Arrival, Lasts, Tail};
+use super::lasts::{Arrival, Lasts};
 use super::lru::Lru;
 use super::packed::Extent;
 use super::reader::Reader;
@@ -42,26 +41,15 @@ impl<T> Default for Kept<T> {
     }
 }
 
-/// A tail that queries follow one after another.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SharedTail(Arc<Mutex<Tail>>);
-
-impl SharedTail {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Tail> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Last samples by bucket.
 #[derive(Debug)]
 pub(super) struct KeptLasts {
     bases: Mutex<Lru<Kept<Arc<Lasts>>>>,
-    tails: Mutex<Lru<Kept<SharedTail>>>,
 }
 
 impl KeptLasts {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bases: Mutex::new(Lru::new(bytes_max / 2)), tails: Mutex::new(Lru::new(bytes_max / 2)) }
+        Self { bases: Mutex::new(Lru::new(bytes_max)) }
     }
 
     fn base(&self, place: Place, generation: Generation) -> Option<Arc<Lasts>> {
@@ -76,49 +64,9 @@ impl KeptLasts {
             lasts.size_bytes()
         });
     }
-
-    /// The tail behind a generation; a new one where another is kept.
-    fn tail(&self, place: Place, generation: Option<Generation>) -> SharedTail {
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = tails.get(&place).filter(|kept| kept.generation == generation);
-        kept.and_then(|kept| kept.what.clone()).unwrap_or_default()
-    }
-
-    fn keep_tail(&self, place: Place, generation: Option<Generation>, tail: &SharedTail) {
-        let bytes = tail.lock().size_bytes();
-        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
-        tails.update(&place, |kept, _| {
-            *kept = Kept { generation, what: Some(tail.clone()) };
-            bytes
-        });
-    }
 }
 
 impl<W: Wide> Reader<W> {
-    /// The last samples of what no seal covers in a bucket; `None` where nothing is uncovered.
-    pub(super) async fn tail(
-        &self,
-        bucket: &BucketState,
-        explain: &mut Explain,
-    ) -> Result<Option<SharedTail>, ReadFailure> {
-        if bucket.marks.is_empty() {
-            return Ok(None);
-        }
-        let segments = fetch(&*self.wide, &self.head, bucket, self.limits.bucket_bytes_max).await?;
-        let tail = self.lasts.tail(bucket.place, bucket.generation());
-        let new = tail.lock().new_bytes(segments.rows());
-        if new > 0 {
-            let (catalog, of, shared) = (Arc::clone(self.catalog()), bucket.clone(), tail.clone());
-            let follow = move || shared.lock().follow(&catalog, &of, segments.rows());
-            let followed = compute(Work::Decode(new), follow).await??;
-            explain.segments_merged += followed.segments;
-            explain.bytes_read += followed.bytes;
-            explain.raw = true;
-            self.lasts.keep_tail(bucket.place, bucket.generation(), &tail);
-        }
-        Ok(Some(tail))
-    }
-
     /// The last samples of what is ground in a bucket, of `sources` at least.
     pub(super) async fn base(
         &self,

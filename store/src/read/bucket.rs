@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::ReadFailure;
 use super::blocks::{Runs, Wants, block_runs, load_blocks};
 use super::chosen::{Chosen, ShardSources};
-use super::collect::{Bucket, Budget, Wanted};
+use super::collect::Budget;
 use super::compute::{Work, compute};
 use super::explain::Explain;
-use super::fetch::fetch;
+use super::live::{Missing, Overs};
 use super::overlay::overlay;
 use super::reader::Reader;
 use super::snapshot::BucketState;
@@ -75,6 +75,21 @@ impl Loaded {
         }
         Ok(runs)
     }
+}
+
+/// The samples in `range` that are kept, and where they are not.
+fn sampled(overs: Overs, range: TimeRange) -> (Runs, Missing) {
+    let (mut runs, mut missing) = (Runs::new(), Missing::new());
+    for (series, over) in overs {
+        let cover = over.samples(range);
+        if !cover.missing.is_empty() {
+            missing.insert(series.clone(), cover.missing);
+        }
+        if !cover.known.is_empty() {
+            runs.insert(series, cover.known);
+        }
+    }
+    (runs, missing)
 }
 
 impl<W: Wide> Reader<W> {
@@ -148,22 +163,18 @@ impl<W: Wide> Reader<W> {
         asked: &Asked,
         explain: &mut Explain,
     ) -> Result<Runs, ReadFailure> {
-        let segments = fetch(&*self.wide, &self.head, bucket, self.limits.bucket_bytes_max).await?;
-        if segments.bytes == 0 {
+        let overs = self.overs(bucket, asked, explain).await?;
+        if overs.is_empty() {
             return Ok(Runs::new());
         }
-        let wanted = Wanted { selection: Arc::clone(&asked.chosen.selection), range: asked.range };
-        let (catalog, place, budget) = (Arc::clone(self.catalog()), bucket.place, Arc::clone(&asked.budget));
-        let work = Work::Decode(segments.bytes);
-        let collected = compute(work, move || {
-            let bucket = Bucket { place, catalog: &catalog, segments: &segments };
-            let collected = bucket.collect(&wanted, &budget)?;
-            let runs: Runs = collected.table.settle().collect();
-            Ok::<_, ReadFailure>((runs, collected.segments, collected.bytes))
-        });
-        let (runs, segments, bytes) = collected.await??;
-        explain.segments_merged += segments;
-        explain.bytes_read += bytes;
+        let range = asked.range;
+        let work = Work::Sort(overs.len());
+        let (mut runs, missing) = compute(work, move || sampled(overs, range)).await?;
+        runs.values().try_for_each(|run| asked.budget.spend_run(run))?;
+        for (series, more) in self.reread(bucket, asked, &missing, explain).await? {
+            let base = runs.remove(&series).unwrap_or_default();
+            runs.insert(series, overlay(base, &more));
+        }
         Ok(runs)
     }
 

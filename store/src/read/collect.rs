@@ -75,7 +75,16 @@ impl Spent {
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) selection: Arc<Selection>,
-    pub(super) range: TimeRange,
+    /// Ascending. What lies between them may come, too.
+    pub(super) ranges: Vec<TimeRange>,
+}
+
+impl Wanted {
+    fn hull(&self) -> TimeRange {
+        let ends = self.ranges.first().zip(self.ranges.last());
+        ends.and_then(|(first, last)| TimeRange::new(first.start(), last.end()).ok())
+            .unwrap_or(TimeRange::ALL)
+    }
 }
 
 /// A bucket's segments, and what is needed to understand them.
@@ -101,7 +110,7 @@ impl Bucket<'_> {
     /// Looks into every segment that may hold samples in the wanted range.
     pub(super) fn collect(&self, wanted: &Wanted, budget: &Budget) -> Result<Collected, ReadFailure> {
         let mut collected = Collected { table: SeriesTable::default(), segments: 0, bytes: 0 };
-        for row in self.in_correction_order(wanted.range) {
+        for row in self.in_correction_order(&wanted.ranges) {
             collected.segments += 1;
             collected.bytes += row.body.len();
             let spent = self.add(row, wanted, &mut collected.table).map_err(|source| {
@@ -112,9 +121,11 @@ impl Bucket<'_> {
         Ok(collected)
     }
 
-    /// Segments that may hold samples in `range`: those received later override earlier ones.
-    fn in_correction_order(&self, range: TimeRange) -> Vec<&SegmentRow> {
-        let overlaps = |row: &&SegmentRow| row.min_time < range.end() && row.max_time >= range.start();
+    /// Segments that may hold samples in any of `ranges`: those received later override earlier ones.
+    fn in_correction_order(&self, ranges: &[TimeRange]) -> Vec<&SegmentRow> {
+        let overlaps = |row: &&SegmentRow| {
+            ranges.iter().any(|range| row.min_time < range.end() && row.max_time >= range.start())
+        };
         let mut rows: Vec<&SegmentRow> = self.segments.rows().filter(overlaps).collect();
         rows.sort_unstable_by_key(|row| (row.received_at, row.writer, row.seq));
         rows
@@ -152,7 +163,7 @@ fn wanted_runs(
     wanted: &Wanted,
     table: &mut SeriesTable,
 ) -> Vec<Points> {
-    let Wanted { selection, range } = wanted;
+    let (selection, range) = (&wanted.selection, wanted.hull());
     let run = |((_, points), source): ((CatalogN, Range<usize>), &Option<SourceIndex>)| {
         let source = (*source).filter(|&source| selection.sources.contains(source))?;
         let times = segment.times().get(points.clone()).unwrap_or_default();

@@ -94,15 +94,19 @@ pub(super) fn last_time(state: &WindowState) -> Option<Timestamp> {
     }
 }
 
-/// The state with later samples of its window; `None` where they are not all later.
-pub(super) fn extended(state: &WindowState, later: &Run, fields: Fields) -> Option<WindowState> {
+/// The state of a window with later parts of it; `None` where they are not all later.
+pub(super) fn extended(state: &WindowState, mut later: Vec<Part>, fields: Fields) -> Option<WindowState> {
     let last = last_time(state)?;
-    if later.first_time().is_some_and(|first| first <= last) {
+    later.sort_by_key(|part| part.start);
+    if later.first().is_some_and(|first| first.start <= last) {
         return None;
     }
     let mut more = state.clone();
-    let mut samples = empty(fields);
-    samples.extend(later, 0..later.len());
-    more.interior.merge(&samples);
+    if more.interior.is_empty() {
+        more.interior = empty(fields);
+    }
+    for part in &later {
+        more.merge(&part.state);
+    }
     Some(more)
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 
-use super::blocks::{Runs, Wants, block_runs};
+use super::blocks::block_runs;
 use super::bucket::{After, Asked};
 use super::chosen::{Chosen, ShardSources};
 use super::collect::Budget;
-use super::composed::{Cells, Part, composed, extend, parts_within};
+use super::composed::{Cells, Part, composed, extend};
 use super::compute::{Work, compute};
 use super::explain::Explain;
 use super::frames::{Wanted, load_frames};
+use super::laid::Laid;
+use super::live::Overs;
 use super::named::named;
-use super::overlay::{overlay, within};
 use super::plan::{BucketPlan, CellCuts, Level, plan_closing, wanted};
 use super::reader::Reader;
 use super::rolled::{Listed, Needs, Question, Rolled, SeriesKey};
@@ -30,12 +31,12 @@ use crate::wide::Wide;
 
 /// What is asked for in folds.
 #[derive(Debug)]
-struct FoldsAsked {
+pub(super) struct FoldsAsked {
     chosen: Arc<Chosen>,
-    cuts: Vec<Timestamp>,
+    pub(super) cuts: Vec<Timestamp>,
     /// Where the last cell is nothing but the sample at its start: that start.
     closing: Option<Timestamp>,
-    fields: Fields,
+    pub(super) fields: Fields,
     budget: Arc<Budget>,
 }
 
@@ -154,10 +155,8 @@ impl<W: Wide> Reader<W> {
         self.with_samples(task, rolled, &plan, uncovered, explain).await
     }
 
-    async fn uncovered_of(&self, task: &Task, explain: &mut Explain) -> Result<Arc<Runs>, ReadFailure> {
-        let FoldsAsked { chosen, budget, .. } = &*task.asked;
-        let asked = Asked { chosen: Arc::clone(chosen), range: task.range, budget: Arc::clone(budget) };
-        Ok(Arc::new(self.uncovered(&task.bucket, &asked, explain).await?))
+    async fn uncovered_of(&self, task: &Task, explain: &mut Explain) -> Result<Arc<Overs>, ReadFailure> {
+        Ok(Arc::new(self.overs(&task.bucket, &task.samples(), explain).await?))
     }
 
     /// What is read in which resolution, and the frames. A resolution of which there is nothing is not planned with.
@@ -242,7 +241,7 @@ impl<W: Wide> Reader<W> {
         task: &Task,
         rolled: Rolled,
         plan: &BucketPlan,
-        uncovered: Arc<Runs>,
+        uncovered: Arc<Overs>,
         explain: &mut Explain,
     ) -> Result<BucketFolds, ReadFailure> {
         let asked = Arc::clone(&task.asked);
@@ -254,19 +253,28 @@ impl<W: Wide> Reader<W> {
         let rows = self.blocks(&task.bucket, &ids, explain).await?;
         let bucket = task.bucket.clone();
         let parts = rolled.parts;
-        let work = Work::Decode(rows.iter().map(|row| row.body.len()).sum::<usize>() + parts.len() * 64);
-        compute(work, move || {
-            let mut runs = block_runs(&bucket, &rows, &wanted, &needs, &asked.budget)?;
-            lay_over(&mut runs, &uncovered, &needs);
-            let mut parts = parts;
-            for (series, run) in runs {
-                let ranges = needs.ranges(series.0, &series.1);
-                let more = parts_within(&run, ranges, &asked.cuts, asked.fields);
-                parts.entry(series).or_default().extend(more);
-            }
-            Ok(finished(parts, &asked))
+        let bytes = rows.iter().map(|row| row.body.len()).sum::<usize>();
+        let work = Work::Decode(bytes + (parts.len() + uncovered.len()) * 64);
+        let laid = compute(work, move || {
+            let runs = block_runs(&bucket, &rows, &wanted, &needs, &asked.budget)?;
+            Ok::<_, ReadFailure>(Laid::new(parts).over(runs, &uncovered, &needs, &asked))
+        });
+        let mut laid = laid.await??;
+        let again = self.reread(&task.bucket, &task.samples(), &laid.missing(), explain).await?;
+        let asked = Arc::clone(&task.asked);
+        compute(Work::Decode((laid.parts.len() + again.len()) * 64), move || {
+            laid.take_again(&again, &asked);
+            finished(laid.parts, &asked)
         })
-        .await?
+        .await
+    }
+}
+
+impl Task {
+    /// The samples in its range.
+    fn samples(&self) -> Asked {
+        let FoldsAsked { chosen, budget, .. } = &*self.asked;
+        Asked { chosen: Arc::clone(chosen), range: self.range, budget: Arc::clone(budget) }
     }
 }
 
@@ -295,7 +303,7 @@ pub(super) fn framed(seal: &SealRow) -> Option<Resolution> {
 fn roll(
     task: &Task,
     levels: Vec<LevelRows>,
-    uncovered: &Runs,
+    uncovered: &Overs,
 ) -> Result<(Rolled, Vec<(Level, Listed)>), ReadFailure> {
     let FoldsAsked { chosen, cuts, closing, fields, budget } = &*task.asked;
     // Whether later samples may extend a window is seen from its last one.
@@ -307,6 +315,7 @@ fn roll(
         cuts,
         closing: *closing,
         fields,
+        range: task.range,
         uncovered,
     };
     let mut rolled = Rolled::default();
@@ -347,17 +356,6 @@ fn list(task: &Task, rows: &[FrameRow]) -> Result<Listed, ReadFailure> {
         }
     }
     Ok(listed)
-}
-
-/// Lays what is uncovered over the samples that are needed.
-fn lay_over(runs: &mut Runs, uncovered: &Runs, needs: &Needs) {
-    for (series, over) in uncovered {
-        let over = within(over, needs.ranges(series.0, &series.1));
-        if !over.is_empty() {
-            let base = runs.remove(series).unwrap_or_default();
-            runs.insert(series.clone(), overlay(base, &over));
-        }
-    }
 }
 
 fn finished(parts: HashMap<SeriesKey, Vec<Part>>, asked: &FoldsAsked) -> BucketFolds {

@@ -51,6 +51,7 @@ impl Prefix {
     /// by a seal and not needed any more. Gives how many bytes it is larger, and how many smaller.
     fn extend(&mut self, from: Seq, rows: &[SegmentRow]) -> (usize, usize) {
         let dropped = self.drop_before(from);
+        let before = self.prepend(from, rows);
         let new = rows.iter().skip_while(|row| row.seq < self.next);
         let mut next = self.next;
         let dense = new.take_while(|row| {
@@ -59,9 +60,9 @@ impl Prefix {
             fits
         });
         let mut chunk: Vec<SegmentRow> = dense.cloned().collect();
-        let bytes = chunk.iter().map(size_bytes).sum();
+        let bytes: usize = chunk.iter().map(size_bytes).sum();
         if chunk.is_empty() {
-            return (0, dropped);
+            return (before, dropped);
         }
         // Chunks double in size towards the front, so that there are few and each row is moved seldom.
         while let Some(last) = self.chunks.pop_if(|last| last.len() <= 2 * chunk.len()) {
@@ -69,7 +70,36 @@ impl Prefix {
         }
         self.chunks.push(chunk.into());
         self.next = next;
-        (bytes, dropped)
+        (before + bytes, dropped)
+    }
+
+    /// Takes in the rows before those that it holds, where they begin with `from` and leave no hole.
+    fn prepend(&mut self, from: Seq, rows: &[SegmentRow]) -> usize {
+        let start = rows.partition_point(|row| row.seq < from);
+        let end = rows.partition_point(|row| row.seq < self.first);
+        let before = rows.get(start..end).unwrap_or_default();
+        let mut next = from;
+        for row in before {
+            if row.seq == next {
+                next = next.next();
+            }
+        }
+        if before.is_empty() || next != self.first {
+            return 0;
+        }
+        self.chunks.insert(0, before.into());
+        self.first = from;
+        before.iter().map(size_bytes).sum()
+    }
+
+    /// Begins anew with `seq`, where what it holds ends before; gives how many bytes it is smaller.
+    fn begin_at(&mut self, seq: Seq) -> usize {
+        if seq <= self.next {
+            return 0;
+        }
+        let dropped = self.drop_before(seq);
+        (self.first, self.next) = (seq, seq);
+        dropped
     }
 
     /// Drops pieces that lie before `from` as a whole; all of them where they do not reach it.
@@ -115,8 +145,10 @@ impl Head {
         self.lock().update(&place, |prefixes, bytes| {
             let prefix = prefixes.entry(row.writer).or_default();
             prefix.told = Some(row.seq.next().max(prefix.told.unwrap_or_default()));
+            // What was there before and is forgotten, a reader finds in the store.
+            let dropped = prefix.begin_at(row.seq);
             let (more, less) = prefix.extend(prefix.first, std::slice::from_ref(row));
-            (bytes + more).saturating_sub(less)
+            (bytes + more).saturating_sub(less + dropped)
         });
     }
 
@@ -211,7 +243,10 @@ mod tests {
 
     #[test]
     fn what_a_writer_told_is_whole_unless_something_was_missed() {
-        let told = |head: &Head| head.get(place(0)).get(&writer()).is_some_and(Prefix::is_all_that_was_told);
+        let told = |head: &Head| {
+            let prefix = head.get(place(0)).remove(&writer()).unwrap_or_default();
+            prefix.going_on_from(Seq::new(0)).is_all_that_was_told()
+        };
         let head = Head::new(usize::MAX);
         assert!(!told(&head));
         head.tell(place(0), &row(0));
@@ -220,10 +255,14 @@ mod tests {
         let late = Head::new(usize::MAX);
         late.tell(place(0), &row(5));
         assert!(!told(&late), "it was not there from the beginning, or forgot");
-        late.extend(place(0), (writer(), Seq::new(0)), &(0..5).map(row).collect::<Vec<_>>());
+        late.extend(place(0), (writer(), Seq::new(0)), &(0..4).map(row).collect::<Vec<_>>());
         assert!(!told(&late), "the scan ended before what was told");
-        late.extend(place(0), (writer(), Seq::new(0)), &(5..6).map(row).collect::<Vec<_>>());
+        late.extend(place(0), (writer(), Seq::new(0)), &(0..5).map(row).collect::<Vec<_>>());
         assert!(told(&late));
+        assert_eq!((seqs(&late, 0), late.bytes()), ((0..6).collect(), 6 * size_bytes(&row(0))));
+        late.tell(place(0), &row(9));
+        assert!(!told(&late), "it forgot, or missed what lies between");
+        assert_eq!((seqs(&late, 0), late.bytes()), (vec![9], size_bytes(&row(0))));
     }
 
     #[test]

@@ -3,11 +3,8 @@
 
 use hashbrown::HashMap;
 
-use super::snapshot::BucketState;
-use super::{ReadFailure, Sample};
-use crate::catalog::{CatalogIndex, SourceIndex};
-use crate::codec::segment::{Limits, Segment, SegmentError};
-use crate::layout::{Place, SegmentRow};
+use super::Sample;
+use crate::catalog::SourceIndex;
 use crate::model::{Metric, Seq, Timestamp, WriterId};
 
 /// When a sample arrived, compared with others of its series and time.
@@ -63,93 +60,13 @@ impl Lasts {
 }
 
 impl Last {
+    pub(super) fn new(sample: Sample, arrival: Arrival) -> Self {
+        Self { sample, arrival }
+    }
+
     /// Whether `other` counts instead of it.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         (self.sample.time, self.arrival) < (other.sample.time, other.arrival)
-    }
-}
-
-/// The last samples of the segments of a bucket that no seal covers, followed segment by segment.
-#[derive(Debug, Default)]
-pub(super) struct Tail {
-    pub(super) lasts: Lasts,
-    /// Of each writer the segments before this one, from what is covered on, are in it.
-    ends: HashMap<WriterId, Seq>,
-}
-
-/// What following took.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Followed {
-    pub(super) segments: usize,
-    pub(super) bytes: usize,
-}
-
-impl Tail {
-    /// Takes in segments, those of one writer in order, which begin with what no seal covers. A segment that names a
-    /// source that is not known yet, or lies behind a hole, is looked at again the next time.
-    pub(super) fn follow<'a>(
-        &mut self,
-        catalog: &CatalogIndex,
-        bucket: &BucketState,
-        rows: impl Iterator<Item = &'a SegmentRow>,
-    ) -> Result<Followed, ReadFailure> {
-        let (mut followed, place) = (Followed::default(), bucket.place);
-        for row in rows {
-            let covered = || Seq::new(bucket.covered(row.writer).segments);
-            let end = *self.ends.entry(row.writer).or_insert_with(covered);
-            if row.seq < end {
-                continue;
-            }
-            followed.segments += 1;
-            followed.bytes += row.body.len();
-            let is_whole = self.take(catalog, place, row).map_err(|source| ReadFailure::Segment {
-                place,
-                writer: row.writer,
-                seq: row.seq,
-                source,
-            })?;
-            if is_whole && row.seq == end {
-                self.ends.insert(row.writer, end.next());
-            }
-        }
-        Ok(followed)
-    }
-
-    /// Bytes of the segments that following would look at.
-    pub(super) fn new_bytes<'a>(&self, rows: impl Iterator<Item = &'a SegmentRow>) -> usize {
-        let is_new = |row: &&SegmentRow| self.ends.get(&row.writer).is_none_or(|end| row.seq >= *end);
-        rows.filter(is_new).map(|row| row.body.len()).sum()
-    }
-
-    /// Says whether all of its sources are known.
-    fn take(&mut self, catalog: &CatalogIndex, place: Place, row: &SegmentRow) -> Result<bool, SegmentError> {
-        let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
-        let runs: Vec<_> = segment.sources().collect();
-        let sources = catalog.resolve(place.shard, row.writer, runs.iter().map(|(n, _)| *n));
-        let arrival = Arrival::Segment(row.received_at, row.writer, row.seq);
-        for (position, metric) in segment.metric_positions() {
-            let column = segment.column(position, segment.all())?;
-            let mut points = column.points().enumerate().peekable();
-            for ((_, of_run), source) in runs.iter().zip(&sources) {
-                let mut last: Option<(Timestamp, usize)> = None;
-                while let Some((at, point)) = points.next_if(|(_, point)| *point < of_run.end) {
-                    let time = segment.times().get(point).copied();
-                    let is_later = |time: &Timestamp| last.is_none_or(|(last, _)| last <= *time);
-                    last = time.filter(is_later).map(|time| (time, at)).or(last);
-                }
-                let sample =
-                    last.and_then(|(time, at)| Some(Sample { time, value: column.values().get(at)? }));
-                if let (Some(source), Some(sample)) = (source, sample) {
-                    self.lasts.put(*source, metric, sample, arrival);
-                }
-            }
-        }
-        Ok(sources.iter().all(Option::is_some))
-    }
-
-    /// About how many bytes it takes.
-    pub(super) fn size_bytes(&self) -> usize {
-        self.lasts.size_bytes() + self.ends.len() * size_of::<(WriterId, Seq)>()
     }
 }
 

@@ -1,5 +1,5 @@
 //! The latest sample of each series: of each shard bucket by bucket from the newest back, until every series is found.
-//! Of a bucket only the last samples are looked at, which `base` and `tails` keep from query to query.
+//! Of a bucket only the last samples are looked at, which `base` and `live` keep from query to query.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::chosen::Chosen;
 use super::compute::{Work, compute};
 use super::explain::Explain;
 use super::lasts::Last;
+use super::live::SharedLive;
 use super::named::named;
 use super::presence::SeriesSet;
 use super::reader::Reader;
@@ -250,20 +251,19 @@ impl<W: Wide> Reader<W> {
     ) -> Result<Vec<(SourceIndex, Metric, Sample)>, ReadFailure> {
         let place = bucket.place;
         let is_raw_gone = bucket.seal.is_some() && self.options.shelf().raw_expired(place.bucket);
-        let tail = if is_raw_gone { None } else { self.tail(bucket, explain).await? };
+        let live = if is_raw_gone { None } else { self.live(bucket, explain).await? };
         let base = self.base(chosen, bucket, sources, explain).await?;
-        let tail = tail.as_ref().map(|tail| tail.lock());
-        let tail = tail.as_ref().map(|tail| &tail.lasts);
+        let live = live.as_ref().map(SharedLive::lock);
         let mut found = Vec::new();
         for (metric, of_metric) in missing {
-            let (ground, new) =
-                (base.as_deref().and_then(|base| base.of(metric)), tail.and_then(|tail| tail.of(metric)));
+            let ground = base.as_deref().and_then(|base| base.of(metric));
+            let new = live.as_ref().and_then(|live| live.lasts_of(metric));
             if ground.is_none() && new.is_none() {
                 continue;
             }
             for source in of_metric.iter() {
                 let ground = ground.and_then(|ground| ground.get(&source));
-                let new = new.and_then(|new| new.get(&source));
+                let new = new.as_ref().and_then(|new| new.get(source));
                 if let Some(last) = later(ground, new) {
                     found.push((source, metric.clone(), last.sample.clone()));
                 }

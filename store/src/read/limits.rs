@@ -23,8 +23,11 @@ pub struct ReadLimits {
     pub reads_in_flight_max: usize,
     /// Most (shard, bucket) pairs of a query fetched and decoded at once.
     pub buckets_in_flight_max: usize,
-    /// Bytes of segments that are kept for the next query.
+    /// Bytes of recent segments, and of what was made of them, that are kept for the next query.
     pub head_bytes_max: usize,
+    /// From so many samples of a series on in one of the finest windows, a fold of that window is kept of recent
+    /// samples in their place.
+    pub folded_from: usize,
     /// Bytes of last samples that are kept for the next query for the latest ones.
     pub lasts_bytes_max: usize,
     /// Bytes of blocks and frames that are kept for the next query.
@@ -55,6 +58,8 @@ impl Default for ReadLimits {
             reads_in_flight_max: 16,
             buckets_in_flight_max: 4,
             head_bytes_max: 256 * MIB,
+            // As samples they take about as much.
+            folded_from: 64,
             lasts_bytes_max: 128 * MIB,
             packs_bytes_max: 128 * MIB,
             presence_bytes_max: 32 * MIB,

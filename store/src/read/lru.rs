@@ -51,6 +51,11 @@ impl<V: Default, K: Clone + Eq + Hash> Lru<V, K> {
         }
     }
 
+    /// All that is kept, in no order that means anything; that is no use of it.
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|entry| &entry.value)
+    }
+
     /// How many bytes are kept.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

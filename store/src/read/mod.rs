@@ -2,9 +2,10 @@
 //! bucket the blocks or frames of its seal's generation and the segments that the seal does not cover (I3, I4).
 //!
 //! The path of a query, top to bottom: [`Reader`] → `scope` (which shards and buckets the selector can mean) →
-//! `snapshot` (`survey` reads marks and seals, `learn` the catalog) → `bucket` (samples: `fetch` and `collect` for
-//! segments, most of them from `head`; `blocks` for what is ground; `overlay`; `taken` hands them on as they come) or `folds` (`plan` cuts a bucket into
-//! windows and edges, `windows` whether that pays, `frames` and `rolled` answer from rollups, `composed` puts parts together) or `latest` (`base`,
+//! `snapshot` (`survey` reads marks and seals, `learn` the catalog) → `bucket` (samples: `live` for what no seal covers,
+//! by way of `fetch`, most of it from `head`, and `collect`; `blocks` for what is ground; `overlay`; `taken` hands them on as they come) or `folds` (`plan` cuts a bucket into
+//! windows and edges, `windows` whether that pays, `frames` and `rolled` answer from rollups, `laid` lays what is
+//! uncovered over samples, `composed` puts parts together) or `latest` (`base`,
 //! `lasts`) → `named`. `listing` says what there is.
 
 mod base;
@@ -23,11 +24,13 @@ mod folds;
 mod frames;
 mod head;
 mod kept;
+mod laid;
 mod lasts;
 mod latest;
 mod learn;
 mod limits;
 mod listing;
+mod live;
 mod lru;
 mod named;
 mod options;

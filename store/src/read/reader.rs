@@ -16,6 +16,7 @@ use super::eras::KnownEras;
 use super::explain::Explain;
 use super::head::Head;
 use super::kept::{KeptPacks, Stock};
+use super::live::Tails;
 use super::named::named;
 use super::overlay::append;
 use super::presence::Presence;
@@ -41,6 +42,7 @@ pub struct Reader<W> {
     pub(super) eras: KnownEras,
     pub(super) snapshots: Snapshots<W>,
     pub(super) head: Arc<Head>,
+    pub(super) tails: Tails,
     pub(super) presence: Presence,
     pub(super) lasts: KeptLasts,
     pub(super) packs: KeptPacks,
@@ -60,9 +62,10 @@ impl<W: Wide> Reader<W> {
             options,
             eras: KnownEras::new(limits.eras_age_max),
             snapshots: Snapshots::new(Arc::clone(&wide), limits),
-            head: Arc::new(Head::new(limits.head_bytes_max)),
+            head: Arc::new(Head::new(limits.head_bytes_max / 2)),
+            tails: Tails::new(limits.head_bytes_max / 2 + limits.lasts_bytes_max / 2),
             presence: Presence::new(limits.presence_bytes_max),
-            lasts: KeptLasts::new(limits.lasts_bytes_max),
+            lasts: KeptLasts::new(limits.lasts_bytes_max / 2),
             packs: KeptPacks::new(limits.packs_bytes_max),
             periods: Unchanged::new(PERIODS_BYTES_MAX),
             wide,

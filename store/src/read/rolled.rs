@@ -8,13 +8,13 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::ReadFailure;
-use super::blocks::{Runs, Wants};
+use super::blocks::Wants;
 use super::chosen::{Chosen, ShardSources};
 use super::collect::Budget;
-use super::composed::{Part, cell_of, enough, extended, parts_of};
+use super::composed::{Part, cell_of, enough, extended};
+use super::live::{Over, Overs};
 use super::plan::{Level, joined, window_of, window_start};
 use crate::catalog::{SourceIndex, SourceSet};
-use crate::codec::Run;
 use crate::codec::frame::{Frame, FrameError};
 use crate::layout::{Bucket, FrameRow, Place};
 use crate::model::{Metric, TimeRange, Timestamp};
@@ -36,8 +36,10 @@ pub(super) struct Question<'a> {
     /// Of the window that begins here only the sample at its start is wanted.
     pub(super) closing: Option<Timestamp>,
     pub(super) fields: Fields,
+    /// What of the bucket is asked for.
+    pub(super) range: TimeRange,
     /// What no seal covers.
-    pub(super) uncovered: &'a Runs,
+    pub(super) uncovered: &'a Overs,
 }
 
 /// What is known of a bucket from its frames.
@@ -66,9 +68,9 @@ impl Rolled {
             budget.spend_windows(windows)?;
         }
         let bucket = question.place.bucket;
-        for ((source, metric), run) in question.uncovered {
+        for ((source, metric), over) in question.uncovered {
             let is_listed = listed.get(metric).is_some_and(|sources| sources.contains(*source));
-            if !is_listed && !touched(level, bucket, run).is_empty() {
+            if !is_listed && !touched(level, bucket, over).is_empty() {
                 self.ask(*source, metric, level.ranges(bucket));
             }
         }
@@ -166,7 +168,7 @@ fn wanted(question: &Question<'_>, frame: &Frame) -> Vec<(usize, SourceIndex)> {
 #[derive(Debug, Default)]
 struct OfSeries<'a> {
     source: SourceIndex,
-    uncovered: Option<&'a Run>,
+    uncovered: Option<&'a Over>,
     parts: Vec<Part>,
     samples: Vec<TimeRange>,
     seen: HashSet<u32>,
@@ -181,12 +183,9 @@ impl OfSeries<'_> {
         } else {
             enough(state, question.fields)
         };
-        if let Some(run) = self.uncovered {
+        if let Some(over) = self.uncovered {
             self.seen.insert(window);
-            let later = run.slice(window_range(bucket, level, window));
-            if !later.is_empty() {
-                state = state.and_then(|state| extended(&state, &later, question.fields));
-            }
+            state = state.and_then(|state| with_later(state, over, question, (level, window)));
         }
         match state {
             Some(state) if state.is_empty() => {}
@@ -197,21 +196,45 @@ impl OfSeries<'_> {
 
     /// Windows in which all samples are uncovered.
     fn take_new_windows(&mut self, question: &Question<'_>, level: &Level) {
-        let Some(run) = self.uncovered else { return };
+        let Some(over) = self.uncovered else { return };
         let bucket = question.place.bucket;
-        for window in touched(level, bucket, run) {
-            if !self.seen.contains(&window) {
-                let samples = run.slice(window_range(bucket, level, window));
-                self.parts.extend(parts_of(&samples, question.cuts, question.fields));
+        for window in touched(level, bucket, over) {
+            let asked = window_range(bucket, level, window).intersection(&question.range);
+            if let Some(asked) = asked.filter(|_| !self.seen.contains(&window)) {
+                let new = over.parts(asked, question.cuts, question.fields);
+                self.parts.extend(new.known);
+                self.samples.extend(new.missing);
             }
         }
     }
 }
 
-/// The windows of a level that hold samples of `run`, ascending.
-fn touched(level: &Level, bucket: Bucket, run: &Run) -> Vec<u32> {
-    let mut windows: Vec<u32> =
-        run.times.iter().map(|&time| window_of(bucket, level.resolution, time)).collect();
+/// The state with what is over it; `None` where that is not all later, or not kept.
+fn with_later(
+    state: WindowState,
+    over: &Over,
+    question: &Question<'_>,
+    (level, window): (&Level, u32),
+) -> Option<WindowState> {
+    let range = window_range(question.place.bucket, level, window);
+    let Some(asked) = range.intersection(&question.range) else { return Some(state) };
+    let later = over.parts(asked, &[range.start(), range.end()], question.fields);
+    if !later.missing.is_empty() {
+        return None;
+    }
+    if later.known.is_empty() { Some(state) } else { extended(&state, later.known, question.fields) }
+}
+
+/// The windows of a level that may hold samples of `over`, ascending.
+fn touched(level: &Level, bucket: Bucket, over: &Over) -> Vec<u32> {
+    let mut windows: Vec<u32> = Vec::new();
+    for (first, last) in over.stretches() {
+        let [first, last] = [first, last].map(|time| window_of(bucket, level.resolution, time));
+        if windows.last() != Some(&first) || first != last {
+            windows.extend(first..=last);
+        }
+    }
+    windows.sort_unstable();
     windows.dedup();
     windows.retain(|&window| level.contains(window));
     windows

@@ -1,4 +1,4 @@
-//! Samples of one bucket by series, in the order in which they are to win. Pure.
+//! What there is of a bucket by series: samples in the order in which they are to win, or whatever else. Pure.
 
 use hashbrown::HashMap;
 
@@ -19,17 +19,24 @@ pub(super) struct MetricColumn(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
-/// Samples by series. Found without hashing once its source and its metric are: most segments hold few
-/// samples of each series.
-#[derive(Debug, Default)]
-pub(super) struct SeriesTable {
+/// Something by series, samples for one. Found without hashing once its source and its metric are: most segments hold
+/// few samples of each series.
+#[derive(Debug)]
+pub(super) struct SeriesTable<T = Gathered> {
     rows: HashMap<SourceIndex, SourceRow>,
     columns: HashMap<Metric, MetricColumn>,
     slots: Vec<(SourceIndex, Vec<Option<Slot>>)>,
-    gathered: Vec<(SourceIndex, Metric, Gathered)>,
+    gathered: Vec<(SourceIndex, Metric, T)>,
 }
 
-impl SeriesTable {
+impl<T> Default for SeriesTable<T> {
+    fn default() -> Self {
+        let (rows, columns) = (HashMap::new(), HashMap::new());
+        Self { rows, columns, slots: Vec::new(), gathered: Vec::new() }
+    }
+}
+
+impl<T: Default> SeriesTable<T> {
     /// The row of `source`.
     pub(super) fn row(&mut self, source: SourceIndex) -> SourceRow {
         *self.rows.entry(source).or_insert_with(|| {
@@ -57,16 +64,50 @@ impl SeriesTable {
         }
         let Some(slot) = slots.get_mut(column.0) else { return next };
         *slot.get_or_insert_with(|| {
-            self.gathered.push((*source, metric.clone(), Gathered::default()));
+            self.gathered.push((*source, metric.clone(), T::default()));
             next
         })
     }
 
     /// What the slot holds.
-    pub(super) fn at(&mut self, slot: Slot) -> Option<&mut Gathered> {
+    pub(super) fn at(&mut self, slot: Slot) -> Option<&mut T> {
         self.gathered.get_mut(slot.0).map(|(_, _, gathered)| gathered)
     }
 
+    /// The metrics with their columns, in no order that means anything.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&Metric, MetricColumn)> {
+        self.columns.iter().map(|(metric, column)| (metric, *column))
+    }
+
+    /// The column of a metric, if there is one.
+    pub(super) fn column_of(&self, metric: &Metric) -> Option<MetricColumn> {
+        self.columns.get(metric).copied()
+    }
+
+    /// The row of a source, if there is one.
+    pub(super) fn row_of(&self, source: SourceIndex) -> Option<SourceRow> {
+        self.rows.get(&source).copied()
+    }
+
+    /// What there is of a series.
+    pub(super) fn get(&self, row: SourceRow, column: MetricColumn) -> Option<&T> {
+        let (_, slots) = self.slots.get(row.0)?;
+        let slot = (*slots.get(column.0)?)?;
+        self.gathered.get(slot.0).map(|(_, _, one)| one)
+    }
+
+    /// All there is.
+    pub(super) fn each(&self) -> impl Iterator<Item = &T> {
+        self.gathered.iter().map(|(_, _, one)| one)
+    }
+
+    /// All there is, to be changed.
+    pub(super) fn each_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.gathered.iter_mut().map(|(_, _, one)| one)
+    }
+}
+
+impl SeriesTable {
     /// The runs of all series: of samples at one time the one that came last.
     pub(super) fn settle(self) -> impl Iterator<Item = ((SourceIndex, Metric), Run)> {
         self.gathered.into_iter().map(|(source, metric, gathered)| ((source, metric), gathered.settle()))

@@ -98,6 +98,7 @@ async fn grind_at_random(mill: Arc<Mill<Store>>, eras: Arc<Eras>, mut random: Ra
 fn reader<W: Wide>(wide: Arc<W>, random: &mut Random, trusted: Duration) -> Reader<W> {
     let limits = ReadLimits {
         head_bytes_max: random.pick(&[0, 2_000, 1 << 20]),
+        folded_from: random.pick(&[1, 3, 64]),
         lasts_bytes_max: random.pick(&[0, 4_000, 1 << 20]),
         packs_bytes_max: random.pick(&[0, 4_000, 1 << 20]),
         presence_bytes_max: random.pick(&[0, 1 << 20]),

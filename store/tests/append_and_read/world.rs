@@ -59,7 +59,8 @@ impl World {
     pub(crate) fn reader(&mut self) -> Reader<Store> {
         // A head that forgets now and then.
         let head_bytes_max = self.random.pick(&[0, 2_000, 1 << 20]);
-        let limits = ReadLimits { head_bytes_max, ..ReadLimits::default() };
+        let folded_from = self.random.pick(&[1, 3, 64]);
+        let limits = ReadLimits { head_bytes_max, folded_from, ..ReadLimits::default() };
         Reader::new(Arc::clone(&self.store), limits)
     }
 

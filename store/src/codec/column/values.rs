@@ -80,6 +80,17 @@ impl Values {
         }
     }
 
+    /// Keeps the first `len` values.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Self::I64(values) => values.truncate(len),
+            Self::F64(values) => values.truncate(len),
+            Self::Bool(values) => values.truncate(len),
+            Self::Text(values) => values.truncate(len),
+            Self::Mixed(values) => values.truncate(len),
+        }
+    }
+
     /// A copy of the values at `range`, of which those past the end are missing.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {

@@ -1,0 +1,218 @@
+//! Brings what is kept of a (shard, bucket) up to date, takes of it what a query wants, and reads again what is not
+//! kept of that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::over::Overs;
+use super::series::Grid;
+use super::tails::SharedLive;
+use crate::catalog::{CatalogIndex, Selection, SourceSet};
+use crate::layout::SegmentRow;
+use crate::model::{Seq, TimeRange};
+use crate::read::ReadFailure;
+use crate::read::blocks::Runs;
+use crate::read::bucket::Asked;
+use crate::read::collect::{Bucket, Wanted};
+use crate::read::compute::{Work, compute};
+use crate::read::explain::Explain;
+use crate::read::fetch::{Fetched, fetch, held};
+use crate::read::overlay::within;
+use crate::read::plan::joined;
+use crate::read::reader::Reader;
+use crate::read::rolled::SeriesKey;
+use crate::read::snapshot::BucketState;
+use crate::wide::Wide;
+
+/// About how many bytes of samples and folds a series takes.
+const SERIES_BYTES: usize = 512;
+/// How often what was asked for lately is followed between queries.
+const KEEP_UP_EVERY: Duration = Duration::from_millis(20);
+
+/// What single series need read again.
+pub(in crate::read) type Missing = HashMap<SeriesKey, Vec<TimeRange>>;
+
+impl<W: Wide> Reader<W> {
+    /// What no seal covers in a bucket, up to date; `None` where nothing is uncovered.
+    pub(in crate::read) async fn live(
+        &self,
+        bucket: &BucketState,
+        explain: &mut Explain,
+    ) -> Result<Option<SharedLive>, ReadFailure> {
+        if bucket.marks.is_empty() {
+            return Ok(None);
+        }
+        let live = self.tails.of(bucket, self.grid(bucket));
+        let ends = live.lock().ends();
+        let segments = fetch(&*self.wide, &self.head, (bucket, &ends), self.limits.bucket_bytes_max).await?;
+        self.follow_in(bucket, &live, segments, explain).await?;
+        Ok(Some(live))
+    }
+
+    /// Which windows are folded: the finest that are made, where they fit the bucket.
+    fn grid(&self, bucket: &BucketState) -> Option<Grid> {
+        let fits = |resolution: &&crate::layout::Resolution| resolution.divides(bucket.era.bucket_width);
+        let resolution = self.options.resolutions.iter().filter(fits).min().copied()?;
+        Some(Grid { bucket: bucket.place.bucket, resolution, folded_from: self.limits.folded_from })
+    }
+
+    async fn follow_in(
+        &self,
+        bucket: &BucketState,
+        live: &SharedLive,
+        segments: Fetched,
+        explain: &mut Explain,
+    ) -> Result<(), ReadFailure> {
+        if segments.bytes == 0 {
+            return Ok(());
+        }
+        let (catalog, of, shared) = (Arc::clone(self.catalog()), bucket.clone(), live.clone());
+        let work = Work::Decode(segments_bytes(bucket, live, &segments));
+        let job = move || take_all(&catalog, &of, &shared, segments.rows());
+        let (taken, bytes) = compute(work, job).await??;
+        if taken > 0 {
+            explain.segments_merged += taken;
+            explain.bytes_read += bytes;
+            explain.raw = true;
+            self.tails.measure(bucket.place, live);
+        }
+        Ok(())
+    }
+
+    /// Follows the segments that this process writes to what was asked for lately, so that the next query finds
+    /// little to do. Never ends; costs nothing while nobody asks.
+    pub async fn keep_up(&self) {
+        loop {
+            let warm = self.tails.warm();
+            if warm.is_empty() {
+                self.tails.asked.notified().await;
+            }
+            for (bucket, live) in warm {
+                let ends = live.lock().ends();
+                let segments = held(&self.head, (&bucket, &ends));
+                // What fails here fails the query that needs it.
+                let _ = self.follow_in(&bucket, &live, segments, &mut Explain::default()).await;
+            }
+            tokio::time::sleep(KEEP_UP_EVERY).await;
+        }
+    }
+
+    /// What is over the ground of a bucket in the range and of the series that are asked for.
+    pub(in crate::read) async fn overs(
+        &self,
+        bucket: &BucketState,
+        asked: &Asked,
+        explain: &mut Explain,
+    ) -> Result<Overs, ReadFailure> {
+        let live = match self.live(bucket, explain).await {
+            Ok(Some(live)) => live,
+            Ok(None) => return Ok(Overs::new()),
+            // A segment is damaged, which may lie outside of what is asked for.
+            Err(ReadFailure::Segment { .. }) => return self.all_overs(bucket, asked, explain).await,
+            Err(failure) => return Err(failure),
+        };
+        let (asked_of, sources) = (asked.clone(), asked.chosen.of(bucket));
+        let work = Work::Decode(sources.sources.len() * SERIES_BYTES);
+        let overs =
+            compute(work, move || live.lock().overs(&asked_of.chosen.selection, &sources, asked_of.range));
+        if let Some(overs) = overs.await? {
+            explain.raw |= !overs.is_empty();
+            return Ok(overs);
+        }
+        // Too much to be kept.
+        self.all_overs(bucket, asked, explain).await
+    }
+
+    /// The same from all segments.
+    async fn all_overs(
+        &self,
+        bucket: &BucketState,
+        asked: &Asked,
+        explain: &mut Explain,
+    ) -> Result<Overs, ReadFailure> {
+        let runs = self.collected(bucket, asked, (&asked.chosen.selection, &[asked.range]), explain).await?;
+        Ok(runs.into_iter().map(|(series, run)| (series, run.into())).collect())
+    }
+
+    /// Reads what is missing from the segments of a bucket, and nothing else.
+    pub(in crate::read) async fn reread(
+        &self,
+        bucket: &BucketState,
+        asked: &Asked,
+        missing: &Missing,
+        explain: &mut Explain,
+    ) -> Result<Runs, ReadFailure> {
+        if missing.is_empty() {
+            return Ok(Runs::new());
+        }
+        let mut sources = SourceSet::default();
+        missing.keys().for_each(|(source, _)| {
+            sources.insert(*source);
+        });
+        let mut ranges: Vec<TimeRange> = missing.values().flatten().copied().collect();
+        ranges.sort_unstable_by_key(TimeRange::start);
+        let selection = Selection { sources, metrics: asked.chosen.selection.metrics.clone() };
+        let mut runs = self.collected(bucket, asked, (&selection, &joined(ranges)), explain).await?;
+        runs.retain(|series, run| {
+            *run = within(run, missing.get(series).map(Vec::as_slice).unwrap_or_default());
+            !run.is_empty()
+        });
+        Ok(runs)
+    }
+
+    /// The samples in ascending ranges that no seal covers, from the segments.
+    async fn collected(
+        &self,
+        bucket: &BucketState,
+        asked: &Asked,
+        (selection, ranges): (&Selection, &[TimeRange]),
+        explain: &mut Explain,
+    ) -> Result<Runs, ReadFailure> {
+        let all = super::Ends::new();
+        let segments = fetch(&*self.wide, &self.head, (bucket, &all), self.limits.bucket_bytes_max).await?;
+        let wanted = Wanted { selection: Arc::new(selection.clone()), ranges: ranges.to_vec() };
+        let (catalog, place, budget) = (Arc::clone(self.catalog()), bucket.place, Arc::clone(&asked.budget));
+        let collected = compute(Work::Decode(segments.bytes), move || {
+            let bucket = Bucket { place, catalog: &catalog, segments: &segments };
+            let collected = bucket.collect(&wanted, &budget)?;
+            let runs: Runs = collected.table.settle().collect();
+            Ok::<_, ReadFailure>((runs, collected.segments, collected.bytes))
+        });
+        let (runs, segments, bytes) = collected.await??;
+        explain.segments_merged += segments;
+        explain.bytes_read += bytes;
+        explain.raw = true;
+        Ok(runs)
+    }
+}
+
+fn covered(bucket: &BucketState, row: &SegmentRow) -> Seq {
+    Seq::new(bucket.covered(row.writer).segments)
+}
+
+/// Bytes of the segments that following would look at.
+fn segments_bytes(bucket: &BucketState, live: &SharedLive, segments: &Fetched) -> usize {
+    let live = live.lock();
+    segments.rows().filter(|row| !live.has(row, covered(bucket, row))).map(|row| row.body.len()).sum()
+}
+
+/// Takes segments one by one, so that others need not wait for all of them.
+fn take_all<'a>(
+    catalog: &CatalogIndex,
+    bucket: &BucketState,
+    live: &SharedLive,
+    rows: impl Iterator<Item = &'a SegmentRow>,
+) -> Result<(usize, usize), ReadFailure> {
+    let (mut taken, mut bytes, place) = (0, 0, bucket.place);
+    for row in rows {
+        let took = live
+            .lock()
+            .take(catalog, (place.shard, covered(bucket, row)), row)
+            .map_err(|source| ReadFailure::Segment { place, writer: row.writer, seq: row.seq, source })?;
+        taken += usize::from(took);
+        bytes += if took { row.body.len() } else { 0 };
+    }
+    Ok((taken, bytes))
+}

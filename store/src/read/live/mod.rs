@@ -1,0 +1,17 @@
+//! What no seal covers of a bucket, followed segment by segment, so that a query decodes only what came since the one
+//! before it: of each series the last sample, its samples, and folds instead of these where they are dense.
+//!
+//! `series` keeps one series, `place` all of a (shard, bucket), `over` is what a query takes of it, `tails` keeps
+//! places between queries and `follow` brings them up to date. Whatever is kept was made from segments, each taken
+//! once; their order does not matter, and what is not certain is read from them again (I3, I4). Memory is bounded (I6).
+
+mod follow;
+mod over;
+mod place;
+mod series;
+mod tails;
+
+pub(super) use follow::Missing;
+pub(super) use over::{Over, Overs};
+pub(super) use place::Ends;
+pub(super) use tails::{SharedLive, Tails};

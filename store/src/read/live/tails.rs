@@ -1,0 +1,102 @@
+//! What is followed of each (shard, bucket), kept between queries: what was used longest ago goes first (I6).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::place::Live;
+use super::series::Grid;
+use crate::layout::Place;
+use crate::read::lru::Lru;
+use crate::read::snapshot::BucketState;
+
+/// A place may take such a part of all memory; of a larger one only the last samples are kept.
+const SHARE: usize = 8;
+/// For so long after a query a place is followed, in case of another.
+const WARM_FOR: Duration = Duration::from_secs(10);
+
+/// What several queries follow together.
+#[derive(Debug, Clone, Default)]
+pub(in crate::read) struct SharedLive(Arc<Mutex<Live>>);
+
+impl SharedLive {
+    fn new(grid: Option<Grid>) -> Self {
+        Self(Arc::new(Mutex::new(Live::new(grid))))
+    }
+
+    /// To be held for a moment only: never over an await.
+    pub(in crate::read) fn lock(&self) -> MutexGuard<'_, Live> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is kept of a place: behind which seal, and who asked for it when.
+#[derive(Debug, Default)]
+struct Kept {
+    of: Option<(BucketState, SharedLive)>,
+    asked_at: Option<Instant>,
+}
+
+/// All places.
+#[derive(Debug)]
+pub(in crate::read) struct Tails {
+    places: Mutex<Lru<Kept>>,
+    bytes_max: usize,
+    /// Told when a query asks.
+    pub(super) asked: Notify,
+}
+
+impl Tails {
+    pub(in crate::read) fn new(bytes_max: usize) -> Self {
+        Self { places: Mutex::new(Lru::new(bytes_max)), bytes_max, asked: Notify::new() }
+    }
+
+    /// What is followed behind the seal of `bucket`; begun anew where another is kept. Behind a seal that is out of
+    /// force nothing is kept any more.
+    pub(super) fn of(&self, bucket: &BucketState, grid: Option<Grid>) -> SharedLive {
+        let mut places = self.lock();
+        let kept = places.get(&bucket.place).and_then(|kept| kept.of.as_ref());
+        let in_force = kept.map(|(of, live)| (of.generation(), live.clone()));
+        let live = match in_force {
+            Some((generation, live)) if generation == bucket.generation() => live,
+            Some((generation, _)) if generation > bucket.generation() => return SharedLive::new(grid),
+            Some(_) | None => SharedLive::new(grid),
+        };
+        places.update(&bucket.place, |kept, bytes| {
+            let is_new = kept.of.as_ref().is_none_or(|(_, known)| !Arc::ptr_eq(&known.0, &live.0));
+            kept.of = Some((bucket.clone(), live.clone()));
+            kept.asked_at = Some(Instant::now());
+            if is_new { size_of::<Live>() } else { bytes }
+        });
+        drop(places);
+        self.asked.notify_one();
+        live
+    }
+
+    /// Takes note of how large it is now.
+    pub(super) fn measure(&self, place: Place, live: &SharedLive) {
+        let bytes = {
+            let mut live = live.lock();
+            if live.size_bytes() > self.bytes_max / SHARE {
+                live.make_lean();
+            }
+            live.size_bytes()
+        };
+        self.lock().update(&place, |kept, before| {
+            let is_kept = kept.of.as_ref().is_some_and(|(_, known)| Arc::ptr_eq(&known.0, &live.0));
+            if is_kept { bytes } else { before }
+        });
+    }
+
+    /// What was asked for lately.
+    pub(super) fn warm(&self) -> Vec<(BucketState, SharedLive)> {
+        let is_warm = |kept: &&Kept| kept.asked_at.is_some_and(|at| at.elapsed() < WARM_FOR);
+        self.lock().values().filter(is_warm).filter_map(|kept| kept.of.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lru<Kept>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
