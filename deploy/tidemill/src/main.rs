@@ -14,6 +14,7 @@ mod fleet;
 mod health;
 mod logging;
 mod publisher;
+mod query_threads;
 mod replay;
 mod service;
 mod shutdown;

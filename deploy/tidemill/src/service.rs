@@ -25,6 +25,7 @@ use tidemill_store::mill::{Mill, MillMetrics};
 use tidemill_store::model::{Clock, Timestamp};
 use tidemill_store::read::{ReadOptions, Reader, Told};
 use tidemill_store::wide::{Retrying, Wide};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -35,6 +36,7 @@ use crate::commands::Outcome;
 use crate::config::Config;
 use crate::eras_file::ErasFile;
 use crate::health::Health;
+use crate::query_threads::QueryThreads;
 use crate::status;
 use crate::storage;
 use crate::waiting;
@@ -69,6 +71,10 @@ struct Ingest {
 struct Http {
     address: SocketAddr,
     part: Part<Drained>,
+    /// What keeps the reader up to date between queries.
+    following: Option<JoinHandle<()>>,
+    /// Where both run; last, so that they end before it.
+    _threads: QueryThreads,
 }
 
 /// A task that ends when it is told to.
@@ -80,8 +86,16 @@ struct Part<T> {
 impl<T: Send + 'static> Part<T> {
     /// Starts what `run` makes of the future that resolves when the part shall end.
     fn start<F: Future<Output = T> + Send + 'static>(run: impl FnOnce(StopSignal) -> F) -> Self {
+        Self::start_on(&Handle::current(), run)
+    }
+
+    /// The same on other threads.
+    fn start_on<F: Future<Output = T> + Send + 'static>(
+        threads: &Handle,
+        run: impl FnOnce(StopSignal) -> F,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(run(StopSignal(stopped))) }
+        Self { stop, task: threads.spawn(run(StopSignal(stopped))) }
     }
 
     /// Tells the part to end and waits for its report.
@@ -198,6 +212,9 @@ impl<W: Wide> Service<W> {
             tracing::error!(%error, "the mill failed");
         }
         self.watchdogs.iter().for_each(JoinHandle::abort);
+        if let Some(following) = self.http.following {
+            following.abort();
+        }
         match self.http.part.end().await {
             Ok(Drained { cut: 0 }) => {}
             Ok(Drained { cut }) => tracing::warn!(cut, "requests were cut because they did not end in time"),
@@ -266,6 +283,7 @@ impl Http {
         roles: &[Role],
         (registry, health, counts, spool): (&Registry, &Health, &IngestMetrics, Option<Spool>),
     ) -> anyhow::Result<impl FnOnce() -> Self> {
+        let follow = roles.contains(&Role::Query).then(|| Arc::clone(&reader));
         let state = ApiState::new(
             reader,
             Arc::new(SystemClock),
@@ -276,7 +294,11 @@ impl Http {
         let skews = counts.clone();
         state.tell_skews(Arc::new(move |source| skews.device_skew(source)));
         let http = config.http();
-        let server = Server::bind(http.address, http.limits.clone(), state.metrics()).await?;
+        let threads = QueryThreads::start().context("cannot start threads for queries")?;
+        let (limits, metrics, bind) = (http.limits.clone(), state.metrics(), http.address);
+        // Where it is bound, there it is served.
+        let server = threads.handle().spawn(async move { Server::bind(bind, limits, metrics).await });
+        let server = server.await??;
         let address = server.local_addr();
         let routes = if roles.contains(&Role::Query) {
             router(state.clone()).merge(rejects_router(state, store))
@@ -286,7 +308,10 @@ impl Http {
         let routes = status::naming_what_waits(routes.merge(more), spool, counts.clone());
         Ok(move || {
             tracing::info!(%address, "listening for HTTP");
-            Self { address, part: Part::start(|stop| server.run(routes, stop.stopped())) }
+            let handle = threads.handle();
+            let following = follow.map(|reader| handle.spawn(async move { reader.keep_up().await }));
+            let part = Part::start_on(&handle, |stop| server.run(routes, stop.stopped()));
+            Self { address, part, following, _threads: threads }
         })
     }
 }
