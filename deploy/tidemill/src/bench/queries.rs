@@ -1,36 +1,61 @@
-//! Queries beside the load: a few that dashboards ask, one after another, each timed from its start.
+//! Queries beside the load: a few that dashboards ask, each again and again at its own pace, whatever the others take,
+//! and of another device each time.
 //!
-//! The time of asking is the client's: with HTTP, on a machine that is busy.
+//! The time of asking is the client's: with HTTP over a connection that stays, on a machine that is busy.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::load::{Latencies, LatencySummary};
-use super::system::get;
 
-/// What is asked: a name and a path.
-const QUERIES: [(&str, &str); 5] = [
-    ("latest of a device", "/v1/latest?device=sensor-00007"),
-    ("latest of all devices", "/v1/latest?metric=temperature&limit=10000"),
-    ("a device, last minute", "/v1/samples?device=sensor-00007&metric=temperature&start=-1m&limit=1000"),
-    ("a device, 1 h by 1 m", "/v1/windows?device=sensor-00007&metric=temperature&window=1m&start=-1h"),
-    (
-        "all devices, 24 h by 1 h",
-        "/v1/windows?metric=temperature&aggregate=avg&window=1h&start=-24h&limit=100000",
-    ),
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Devices are asked for in steps of so many: a prime, so that all of them come.
+const STEP: u32 = 7_919;
+
+/// Something that is asked.
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    name: &'static str,
+    /// With `{}` where the device stands.
+    path: &'static str,
+    /// How often, at most; often enough for a 99th percentile.
+    every: Duration,
+}
+
+const QUESTIONS: [Question; 5] = [
+    Question { name: "latest of a device", path: "/v1/latest?device={}", every: Duration::from_millis(40) },
+    Question {
+        name: "latest of all devices",
+        path: "/v1/latest?metric=temperature&limit=10000",
+        every: Duration::from_millis(100),
+    },
+    Question {
+        name: "a device, last minute",
+        path: "/v1/samples?device={}&metric=temperature&start=-1m&limit=1000",
+        every: Duration::from_millis(100),
+    },
+    Question {
+        name: "a device, 1 h by 1 m",
+        path: "/v1/windows?device={}&metric=temperature&window=1m&start=-1h",
+        every: Duration::from_millis(60),
+    },
+    Question {
+        name: "all devices, 24 h by 1 h",
+        path: "/v1/windows?metric=temperature&aggregate=avg&window=1h&start=-24h&limit=100000",
+        every: Duration::from_millis(150),
+    },
 ];
-
-/// Latencies and failures of each query.
-type Asked = BTreeMap<&'static str, (Latencies, u64)>;
 
 /// Queries that run until they are told to stop.
 pub(super) struct Queries {
     stop: watch::Sender<bool>,
-    task: JoinHandle<anyhow::Result<Asked>>,
+    tasks: Vec<JoinHandle<anyhow::Result<QueryReport>>>,
 }
 
 /// How one query did.
@@ -42,43 +67,54 @@ pub(super) struct QueryReport {
 }
 
 impl Queries {
-    pub(super) fn start(http: SocketAddr) -> Self {
+    /// Asks for so many devices.
+    pub(super) fn start(http: SocketAddr, devices: u32) -> Self {
         let (stop, stopped) = watch::channel(false);
-        Self { stop, task: tokio::spawn(ask_all(http, stopped)) }
+        let ask = |question| tokio::spawn(ask_again(http, question, devices.max(1), stopped.clone()));
+        Self { tasks: QUESTIONS.map(ask).into_iter().collect(), stop }
     }
 
     pub(super) async fn finish(self) -> anyhow::Result<Vec<QueryReport>> {
         self.stop.send_replace(true);
-        let asked = self.task.await??;
-        let report = |(name, (latencies, failed)): (&str, (Latencies, u64))| QueryReport {
-            name: name.to_owned(),
-            failed,
-            latency: latencies.summary(),
-        };
-        Ok(asked.into_iter().map(report).collect())
+        let mut reports = Vec::with_capacity(self.tasks.len());
+        for task in self.tasks {
+            reports.push(task.await??);
+        }
+        Ok(reports)
     }
 }
 
-async fn ask_all(http: SocketAddr, stopped: watch::Receiver<bool>) -> anyhow::Result<Asked> {
-    let mut asked = Asked::new();
-    for (name, path) in QUERIES.iter().cycle() {
-        if *stopped.borrow() {
-            break;
+async fn ask_again(
+    http: SocketAddr,
+    question: Question,
+    devices: u32,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<QueryReport> {
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+    let (mut latencies, mut failed) = (Latencies::new()?, 0);
+    let mut ticks = interval(question.every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for n in 0_u32.. {
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            _ = ticks.tick() => {}
         }
-        let began = Instant::now();
-        let answer = get(http, path).await;
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if !asked.contains_key(name) {
-            asked.insert(name, (Latencies::new()?, 0));
-        }
-        match (asked.get_mut(name), answer) {
-            (Some((latencies, _)), Ok(_)) => latencies.record(nanos, 1),
-            (Some((_, failed)), Err(error)) => {
-                tracing::debug!(query = name, error = format!("{error:#}"), "a query failed");
-                *failed += 1;
+        let device = format!("sensor-{:05}", n.wrapping_mul(STEP) % devices);
+        let url = format!("http://{http}{}", question.path.replace("{}", &device));
+        let agent = agent.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let answered = agent.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_vec());
+            (answered.with_context(|| format!("GET {url}")), began.elapsed())
+        });
+        match asked.await? {
+            (Ok(_), took) => latencies.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), 1),
+            (Err(error), _) => {
+                tracing::debug!(query = question.name, error = format!("{error:#}"), "a query failed");
+                failed += 1;
             }
-            (None, _) => {}
         }
     }
-    Ok(asked)
+    Ok(QueryReport { name: question.name.to_owned(), failed, latency: latencies.summary() })
 }

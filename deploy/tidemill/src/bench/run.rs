@@ -67,7 +67,8 @@ async fn measure(plan: &Plan, system: &System, stop: &mut StopSignals) -> anyhow
     if watch.wait(Until::Elapsed(plan.warm_up)).await? {
         return Err(early_end(generator).await);
     }
-    let queries = system.http().filter(|_| plan.queries).map(Queries::start);
+    let devices = load.devices.max(load.connections);
+    let queries = system.http().filter(|_| plan.queries).map(|http| Queries::start(http, devices));
     generator.begin_measuring();
     let before = mark(&generator, system).await?;
     let interrupted = watch.wait(plan.until).await?;
