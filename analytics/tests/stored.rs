@@ -191,7 +191,12 @@ impl World {
         for (device, metric) in self.model.keys() {
             expected.entry(device).or_default().push(metric);
         }
-        let row = |(device, metrics): (&&str, &Vec<&str>)| json!({"tenant": "acme", "device": device, "sources": [{"tags": {"site": "north"}, "metrics": metrics}]});
+        let row = |(device, metrics): (&&str, &Vec<&str>)| {
+            json!({
+                "tenant": "acme", "device": device, "skew_seconds": null,
+                "sources": [{"tags": {"site": "north"}, "metrics": metrics}],
+            })
+        };
         let expected: Vec<Json> = expected.iter().map(row).collect();
         assert_eq!(devices["devices"], Json::from(expected));
         let metrics = self.api.get("/v1/metrics?device=d0").await;

@@ -238,7 +238,9 @@ mod tests {
     /// With what is missing read again.
     fn reread(model: &Run, missing: &[TimeRange]) -> Run {
         let mut run = Run::default();
-        missing.iter().for_each(|range| append(&mut run, &model.slice(*range)));
+        for range in missing {
+            append(&mut run, &model.slice(*range));
+        }
         run
     }
 
