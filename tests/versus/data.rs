@@ -18,6 +18,8 @@ pub(crate) struct Fleet {
     pub(crate) devices: u32,
     pub(crate) hours: u32,
     pub(crate) step_seconds: u32,
+    /// Each message comes up to so many milliseconds later than its step says.
+    pub(crate) jitter_ms: u32,
 }
 
 impl Fleet {
@@ -40,7 +42,10 @@ impl Fleet {
     pub(crate) fn time_ms(self, device: u32, number: u64) -> u64 {
         let late = mix(u64::from(device)) % (u64::from(self.step_seconds) * 8);
         // Odd eighths of a second: exact in a binary float of seconds.
-        START_MS + number * 1_000 * u64::from(self.step_seconds) + late / 2 * 250 + 125
+        let due = START_MS + number * 1_000 * u64::from(self.step_seconds) + late / 2 * 250 + 125;
+        let jitter = mix(u64::from(device) << 40 | number) % u64::from(self.jitter_ms + 1);
+        let time = due + jitter;
+        if time.is_multiple_of(1_000) { time + 1 } else { time }
     }
 }
 

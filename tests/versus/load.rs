@@ -130,7 +130,8 @@ fn load_prometheus(directory: &Path, fleet: Fleet) -> Result<()> {
                     );
                     write_value(&mut text, place, device, number);
                     let time = fleet.time_ms(device, number);
-                    let _ = writeln!(text, " {}.{:03}", time / 1_000, time % 1_000);
+                    // A digit more, since a float is cut off, not rounded, to milliseconds.
+                    let _ = writeln!(text, " {}.{:03}2", time / 1_000, time % 1_000);
                 }
             }
         }

@@ -34,6 +34,9 @@ struct Arguments {
     /// Seconds between two messages of a device.
     #[arg(long, default_value_t = 10)]
     step: u32,
+    /// Milliseconds that a message may come later than its step says.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=500))]
+    jitter: u32,
     /// Most times that a query is asked of a server.
     #[arg(long, default_value_t = 100)]
     repeat: u32,
@@ -65,8 +68,12 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the table is what the run is for")]
 fn run(arguments: &Arguments) -> Result<()> {
-    let fleet =
-        Fleet { devices: arguments.devices, hours: arguments.hours, step_seconds: arguments.step.max(1) };
+    let fleet = Fleet {
+        devices: arguments.devices,
+        hours: arguments.hours,
+        step_seconds: arguments.step.max(1),
+        jitter_ms: arguments.jitter,
+    };
     let scratch = tempfile::Builder::new().prefix("tidemill-versus-").tempdir()?;
     let directory = arguments.directory.clone().unwrap_or_else(|| scratch.path().to_owned());
     let mut report = report::Report::new(fleet);

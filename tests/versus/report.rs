@@ -65,9 +65,13 @@ impl Report {
     }
 
     fn write_loaded(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fleet { devices, hours, step_seconds } = self.fleet;
+        let Fleet { devices, hours, step_seconds, jitter_ms } = self.fleet;
         let samples = self.fleet.samples();
-        writeln!(f, "{devices} devices × 5 metrics × {hours} h at {step_seconds} s = {samples} samples\n")?;
+        let jitter = if jitter_ms > 0 { format!(" + 0 to {jitter_ms} ms") } else { String::new() };
+        writeln!(
+            f,
+            "{devices} devices × 5 metrics × {hours} h at {step_seconds} s{jitter} = {samples} samples\n"
+        )?;
         writeln!(f, "{:<12} {:>10} {:>16} {:>12}", "", "loading s", "bytes a sample", "memory MB")?;
         for loaded in &self.loaded {
             let seconds = loaded.seconds.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.0}"));

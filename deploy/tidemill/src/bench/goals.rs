@@ -48,6 +48,8 @@ const ACK_P99_MS: f64 = 10.0;
 const RSS_MIB: f64 = 512.0;
 /// Of one processor, with 10,000 connections that say nothing.
 const IDLE_CPU: f64 = 0.01;
+/// Seconds since what waits for the mill was over: it waits for what is late, and looks every ten seconds.
+const MILL_LAG_SECONDS: f64 = 120.0;
 /// Of the bodies of segments.
 const SEGMENT_BYTES_PER_SAMPLE: f64 = 4.0;
 /// 99 of 100 answers within so many milliseconds, by the name of the query.
@@ -85,6 +87,10 @@ pub(super) fn outcomes(run: &RunReport) -> Vec<Outcome> {
             vec![rate(CASSANDRA_RATE), cassandra, program(CPU)]
         }
         "mill" => vec![program(CPU + MILL_CPU)],
+        "sustained" => {
+            let lag = run.mill_lag_seconds.map(|lag| at_most("lag of the mill in s", MILL_LAG_SECONDS, lag));
+            vec![rate(LSM_RATE), program(CPU + MILL_CPU), lag]
+        }
         "connections-10000" | "slow-devices" => vec![memory()],
         "idle" => {
             let process = run.processes.iter().find(|process| process.name == "tidemill");

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 
 use super::args::{BenchArgs, LoadArgs, SystemArgs};
 use super::load::{Load, Qos, Rate, Shape, Shares, Version};
-use super::system::{Backend, Blueprint, Front, check_setting};
+use super::system::{Backend, Blueprint, Front, check_setting, overridden};
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub(super) struct Scenario {
 }
 
 /// All scenarios.
-pub(super) const SCENARIOS: [Scenario; 15] = [
+pub(super) const SCENARIOS: [Scenario; 16] = [
     Scenario { name: "listener-lsm", about: "devices to the embedded store, at full rate", change: |_| {} },
     Scenario {
         name: "listener-lsm-half",
@@ -58,13 +58,13 @@ pub(super) const SCENARIOS: [Scenario; 15] = [
     Scenario {
         name: "listener-cassandra",
         about: "devices to Cassandra, at full rate (--cassandra)",
-        change: |plan| plan.system.backend = Backend::Cassandra(String::new()),
+        change: on_cassandra,
     },
     Scenario {
         name: "mosquitto-cassandra",
         about: "devices to Mosquitto to Cassandra, at full rate (--cassandra)",
         change: |plan| {
-            plan.system.backend = Backend::Cassandra(String::new());
+            on_cassandra(plan);
             plan.system.front = Front::Mosquitto(None);
         },
     },
@@ -130,7 +130,28 @@ pub(super) const SCENARIOS: [Scenario; 15] = [
             plan.until = Until::Elapsed(Duration::from_mins(1));
         },
     },
+    Scenario {
+        name: "sustained",
+        about: "a million messages a second for ten minutes, and the mill keeps up",
+        change: |plan| {
+            plan.system.roles = "ingest,mill";
+            plan.load.rate = Rate::Paced { messages_per_second: 1_000_000.0, burst: None };
+            // At this rate a day would be far more than a bucket is to hold.
+            plan.system.settings = SUSTAINED.map(str::to_owned).to_vec();
+            plan.warm_up = Duration::from_secs(30);
+            plan.until = Until::Elapsed(Duration::from_mins(10));
+        },
+    },
 ];
+
+/// Buckets of what comes in a minute, ground by as much of a processor as that takes.
+const SUSTAINED: [&str; 2] = ["store.first_era.bucket_width = \"1m\"", "mill.cpu_percent = 100"];
+
+/// On a node whose machine has compiled what it runs: one that has just started takes several times as long.
+fn on_cassandra(plan: &mut Plan) {
+    plan.system.backend = Backend::Cassandra(String::new());
+    plan.warm_up = Duration::from_secs(20);
+}
 
 fn crowd(plan: &mut Plan, connections: u32, window: u16) {
     plan.load.connections = connections;
@@ -229,7 +250,7 @@ impl Plan {
         system.directory.clone_from(&args.dir);
         system.keep = args.keep;
         args.settings.iter().try_for_each(|setting| check_setting(setting))?;
-        system.settings.clone_from(&args.settings);
+        system.settings = overridden(std::mem::take(&mut system.settings), &args.settings);
         if let Front::Mosquitto(program) = &mut system.front {
             program.clone_from(&args.mosquitto);
         }
@@ -276,6 +297,8 @@ mod tests {
         let plan = plans(&["queries", "--rate", "5000"]).unwrap().remove(0);
         assert_eq!(plan.share, None, "a rate goes over the share of a scenario");
         assert_eq!(plan.load.rate, Rate::Paced { messages_per_second: 5_000.0, burst: None });
+        let plan = plans(&["sustained", "--set", "mill.cpu_percent=70"]).unwrap().remove(0);
+        assert_eq!(plan.system.settings, [SUSTAINED[0], "mill.cpu_percent=70"]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(super) struct RunReport {
     pub(super) stored_bytes: u64,
     /// Absent where the store is elsewhere.
     pub(super) stored_bytes_per_sample: Option<f64>,
+    /// How far the mill was behind at the end; absent where none ran.
+    pub(super) mill_lag_seconds: Option<f64>,
     /// Queries beside the load.
     pub(super) queries: Vec<QueryReport>,
     /// What became of every message of the whole run.
@@ -122,6 +124,9 @@ impl RunReport {
         }
         if let Some(each) = self.stored_bytes_per_sample {
             writeln!(out, "  {:<28}{:>14}   {each:.2} for each sample", "bytes stored", self.stored_bytes)?;
+        }
+        if let Some(lag) = self.mill_lag_seconds {
+            writeln!(out, "  {:<28}{lag:>14.0}   seconds", "lag of the mill")?;
         }
         self.write_account(&mut out)?;
         Ok(out)
@@ -195,6 +200,7 @@ pub(super) mod tests {
             cql_requests: None,
             stored_bytes: 0,
             stored_bytes_per_sample: None,
+            mill_lag_seconds: None,
             queries: Vec::new(),
             account: Account::default(),
             goals: Vec::new(),

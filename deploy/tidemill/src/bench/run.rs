@@ -103,6 +103,11 @@ async fn measure(plan: &Plan, system: &System, stop: &mut StopSignals) -> anyhow
         stored_bytes,
         stored_bytes_per_sample: (stored_bytes > 0 && stored_samples > 0.0)
             .then(|| float(stored_bytes) / stored_samples),
+        mill_lag_seconds: plan
+            .system
+            .roles
+            .contains("mill")
+            .then(|| after.snapshot.metrics.get("tidemill_mill_lag_seconds")),
         queries,
         account,
         goals: Vec::new(),

@@ -210,9 +210,7 @@ impl Blueprint {
                 lines.push(format!("ingest.mqtt.brokers = [\"mqtt://{mqtt}\"]"));
             }
         }
-        let key = |line: &str| line.split('=').next().unwrap_or(line).trim().to_owned();
-        lines.retain(|line| self.settings.iter().all(|setting| key(setting) != key(line)));
-        Ok([lines, self.settings.clone()].concat().join("\n") + "\n")
+        Ok(overridden(lines, &self.settings).join("\n") + "\n")
     }
 
     fn cassandra_pid(&self) -> Option<u32> {
@@ -262,6 +260,14 @@ pub(super) fn float(count: u64) -> f64 {
     let (high, low) = (count >> 32, count & u64::from(u32::MAX));
     f64::from(u32::try_from(high).unwrap_or(u32::MAX)) * 4_294_967_296.0
         + f64::from(u32::try_from(low).unwrap_or(u32::MAX))
+}
+
+/// `lines` of configuration without those that `settings` say otherwise, and then these.
+pub(super) fn overridden(mut lines: Vec<String>, settings: &[String]) -> Vec<String> {
+    let key = |line: &str| line.split('=').next().unwrap_or(line).trim().to_owned();
+    lines.retain(|line| settings.iter().all(|setting| key(setting) != key(line)));
+    lines.extend_from_slice(settings);
+    lines
 }
 
 /// Fails where a setting is not `KEY=VALUE`.
