@@ -77,7 +77,7 @@ impl Directory {
     /// # Errors
     /// Also where another process has it open.
     pub fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        create_durably(path)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock, open: HashMap::new() }),
@@ -95,6 +95,22 @@ impl Directory {
         }
         self.open.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// Makes a directory, and those above it that are missing, so that it is there after a power cut, too.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_durably(above)?;
+    }
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 impl Disk for Directory {
@@ -151,7 +167,7 @@ mod tests {
     #[test]
     fn a_directory_keeps_what_was_appended_and_is_locked() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("spool");
+        let path = place.path().join("on").join("the way").join("spool");
         let mut disk = Directory::open(&path).unwrap();
         assert_eq!(Directory::open(&path).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         disk.create("1").unwrap();

@@ -129,6 +129,8 @@ pub(super) enum Piece {
     Record { head: Head, body: Vec<u8>, bytes: usize },
     /// `bytes` bytes that are not what was written. Where the head of a record in them is sound, it stands here.
     Damaged { head: Option<Head>, bytes: usize },
+    /// `bytes` bytes that are what was written, and that the key of the file does not open: it is another one.
+    Locked { head: Head, bytes: usize },
     /// `bytes` bytes at the end of the file: a record that was being written when the process died.
     Torn { bytes: usize },
     /// The piece goes on behind the bytes that were given: look again with at least so many.
@@ -154,7 +156,7 @@ pub(super) fn next(key: &FileKey, bytes: &[u8], ends: bool) -> Option<Piece> {
     let Some((header, body)) = sealed.split_at_checked(HEAD_BYTES) else { return Some(damaged) };
     Some(match key.open(head.index, header, body.to_vec()) {
         Ok(body) => Piece::Record { head, body, bytes: whole },
-        Err(_) => damaged,
+        Err(_) => Piece::Locked { head, bytes: whole },
     })
 }
 
@@ -192,7 +194,10 @@ mod tests {
         let mut pieces = Vec::new();
         while let Some(piece) = next(key, bytes, true) {
             let length = match &piece {
-                Piece::Record { bytes, .. } | Piece::Damaged { bytes, .. } | Piece::Torn { bytes } => *bytes,
+                Piece::Record { bytes, .. }
+                | Piece::Damaged { bytes, .. }
+                | Piece::Locked { bytes, .. }
+                | Piece::Torn { bytes } => *bytes,
                 Piece::More { .. } => panic!("all bytes were given"),
             };
             assert!(length > 0);

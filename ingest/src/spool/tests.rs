@@ -149,6 +149,18 @@ fn a_file_of_an_unknown_key_is_an_error_that_names_it_and_old_keys_still_read() 
 }
 
 #[test]
+fn another_key_under_the_same_name_is_an_error_and_costs_nothing() {
+    let disk = FaultyDisk::default();
+    assert!(open(&disk, true, LIMITS).append((0..9).map(entry).collect()).iter().all(Result::is_ok));
+    let before = disk.list().unwrap();
+    let other = Keys::parse(&format!("1:{}", "7b".repeat(32))).unwrap();
+    let refused = Log::open(disk.clone(), other, LIMITS, || [1; 32]).err();
+    assert!(matches!(refused, Some(OpenError::WrongKey { key: 1, .. })), "{refused:?}");
+    assert_eq!(disk.list().unwrap(), before);
+    assert_eq!(drain(&mut open(&disk, true, LIMITS)), ((0..9).collect(), 0));
+}
+
+#[test]
 fn any_flipped_bit_costs_one_record_which_is_set_aside_and_the_rest_is_delivered() {
     let reference = FaultyDisk::default();
     let mut log = open(&reference, true, LIMITS);

@@ -65,6 +65,15 @@ pub enum OpenError {
         /// Which key.
         key: KeyId,
     },
+    /// Nothing in a file can be opened with the key of the name that it was written with. To go on would throw its
+    /// records away.
+    #[error("{file} was written with another key {key} than the key file holds")]
+    WrongKey {
+        /// Which file.
+        file: String,
+        /// The key's name.
+        key: KeyId,
+    },
 }
 
 /// Where something stands in the log.
@@ -189,8 +198,8 @@ impl<D: Disk> Log<D> {
 
     /// Reads a file that an earlier process left, to know what is in it.
     fn examine(&self, number: u64, bytes: u64) -> Result<LogFile, OpenError> {
-        let head = self.disk.read(&name(number), 0, RECORDS_AT)?;
-        let key = match FileHead::from_bytes(&head) {
+        let head = FileHead::from_bytes(&self.disk.read(&name(number), 0, RECORDS_AT)?);
+        let key = match head {
             Some(head) => Some(
                 head.file_key(&self.keys)
                     .ok_or_else(|| OpenError::Key { file: name(number), key: head.key })?,
@@ -200,13 +209,25 @@ impl<D: Disk> Log<D> {
         let mut file =
             LogFile { number, end: bytes, key, records: 0, messages: 0, samples: 0, first_micros: None };
         let mut offset = u64::try_from(RECORDS_AT).unwrap_or(0);
+        let (mut opens, mut is_locked) = (false, false);
         while let Some((piece, bytes)) = self.piece(&file, offset)? {
             offset += bytes;
-            if let Piece::Record { head, .. } | Piece::Damaged { head: Some(head), .. } = piece {
+            opens |= matches!(piece, Piece::Record { .. });
+            is_locked |= matches!(piece, Piece::Locked { .. });
+            if let Piece::Record { head, .. }
+            | Piece::Locked { head, .. }
+            | Piece::Damaged { head: Some(head), .. } = piece
+            {
                 file.count(head.tally, head.appended_at_micros);
             }
         }
-        Ok(file)
+        match head {
+            // One record that does not open among others that do is forged, and is set aside as damage is.
+            Some(head) if is_locked && !opens => {
+                Err(OpenError::WrongKey { file: name(number), key: head.key })
+            }
+            _ => Ok(file),
+        }
     }
 
     /// The piece at `offset` of a file, with its length.
@@ -234,6 +255,7 @@ impl<D: Disk> Log<D> {
             let taken = match &piece {
                 Piece::Record { bytes, .. }
                 | Piece::Damaged { bytes, .. }
+                | Piece::Locked { bytes, .. }
                 | Piece::Torn { bytes }
                 | Piece::More { bytes } => *bytes,
             };

@@ -34,7 +34,7 @@ impl<D: Disk> Log<D> {
                 Piece::Record { head, body, bytes } => {
                     return Ok(Some((Taken::Record { body, tally: head.tally, bytes }, after)));
                 }
-                Piece::Damaged { bytes, .. } => {
+                Piece::Damaged { bytes, .. } | Piece::Locked { bytes, .. } => {
                     self.set_aside(at, bytes);
                     return Ok(Some((Taken::SetAside { bytes }, after)));
                 }
