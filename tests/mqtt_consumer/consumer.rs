@@ -36,6 +36,7 @@ pub(crate) struct Recorder(Arc<Mutex<Recorded>>);
 struct Recorded {
     holding: bool,
     messages: Vec<Publish>,
+    duplicates: usize,
     held: Vec<(usize, Settlement)>,
 }
 
@@ -51,6 +52,10 @@ impl Intake for Recorder {
         recorded.messages.extend(group);
         Ok(completion)
     }
+
+    fn count_duplicates(&mut self, messages: usize) {
+        self.lock().duplicates += messages;
+    }
 }
 
 impl Recorder {
@@ -65,7 +70,12 @@ impl Recorder {
     }
 
     fn new(holding: bool) -> Self {
-        Self(Arc::new(Mutex::new(Recorded { holding, messages: Vec::new(), held: Vec::new() })))
+        Self(Arc::new(Mutex::new(Recorded {
+            holding,
+            messages: Vec::new(),
+            duplicates: 0,
+            held: Vec::new(),
+        })))
     }
 
     /// Settles the oldest held groups, as many as hold so many messages.
@@ -91,6 +101,11 @@ impl Recorder {
     /// How many messages came, repetitions included.
     pub(crate) fn received(&self) -> usize {
         self.lock().messages.len()
+    }
+
+    /// How many messages came again and were known.
+    pub(crate) fn duplicates(&self) -> usize {
+        self.lock().duplicates
     }
 
     /// The numbers that came as payloads.

@@ -17,7 +17,7 @@ const STORED: Family =
     ("tidemill_ingest_messages_stored_total", "Messages made durable.", MetricType::COUNTER);
 const DUPLICATE: Family = (
     "tidemill_ingest_messages_duplicate_total",
-    "Messages recognised on arrival as stored before.",
+    "Messages sent again before they were acknowledged, and known: they are not stored again.",
     MetricType::COUNTER,
 );
 const DEAD_LETTERED: Family = (

@@ -32,8 +32,8 @@ pub struct Accounting {
     pub recovered: u64,
     /// Durable in the store.
     pub stored: u64,
-    /// Said again what was stored already. Not recognised on arrival: the store drops duplicates when it merges,
-    /// so this is 0 here.
+    /// Came again over a new connection because the one before ended without their acknowledgement, and were known. Samples
+    /// are not looked at: where one says again what is stored, the store drops it when it merges.
     pub duplicate: u64,
     /// Kept apart because policy does not take them.
     pub quarantined: u64,
@@ -320,6 +320,16 @@ impl IngestMetrics {
             of.recovered += number;
             of.spooled += number;
         }
+        state.check();
+    }
+
+    /// So many messages of QoS 1 came again over a new connection, and are known.
+    pub(crate) fn duplicates(&self, messages: u64) {
+        let mut state = self.state();
+        let [_, qos1] = &mut state.by_qos;
+        *qos1 += messages;
+        state.messages.received += messages;
+        state.messages.duplicate += messages;
         state.check();
     }
 

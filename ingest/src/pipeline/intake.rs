@@ -315,4 +315,10 @@ impl Intake for PipelineIntake {
         let receipt = Receipt { arrived, received_at: self.received_at(), occasion: Occasion::Live };
         Ok(self.take(admitted, receipt))
     }
+
+    fn count_duplicates(&mut self, messages: usize) {
+        if messages > 0 {
+            self.shared.metrics.duplicates(number(messages));
+        }
+    }
 }

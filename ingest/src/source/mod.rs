@@ -3,6 +3,7 @@
 //!
 //! A source knows nothing of shards or stores; the pipeline behind [`Intake`] knows nothing of connections.
 
+mod earlier;
 pub mod listener;
 pub mod mqtt;
 mod window;
@@ -51,6 +52,9 @@ pub trait Intake: Clone + Send + Sync + 'static {
     /// its QoS 1 messages (back-pressure, I6); sheds its QoS 0 messages instead of waiting. What cannot be
     /// decoded is kept as a reject and needs no care of the caller (I7).
     fn submit(&mut self, group: Vec<Publish>) -> impl Future<Output = Result<Completion, Closed>> + Send;
+
+    /// Counts QoS 1 messages that came again and are not submitted, because they were before.
+    fn count_duplicates(&mut self, _messages: usize) {}
 }
 
 /// The pipeline takes no more messages: it is shutting down.
@@ -93,6 +97,11 @@ impl Outcome {
         Self { over_quota: messages }
     }
 
+    /// Whether some of it is not kept.
+    pub(crate) const fn leaves_some_out(&self) -> bool {
+        !self.over_quota.is_empty()
+    }
+
     /// What is told about its QoS 1 message at `position`.
     pub fn verdict(&self, position: usize) -> Verdict {
         match self.over_quota.binary_search(&position) {
@@ -107,6 +116,15 @@ impl Completion {
     pub fn pair() -> (Settlement, Self) {
         let (sender, receiver) = oneshot::channel();
         (Settlement(sender), Self(receiver))
+    }
+}
+
+impl Completion {
+    /// That of a group of which nothing is submitted.
+    pub(crate) fn settled() -> Self {
+        let (settlement, completion) = Self::pair();
+        settlement.settle();
+        completion
     }
 }
 

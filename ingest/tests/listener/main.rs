@@ -10,6 +10,7 @@
 )]
 
 mod acknowledge;
+mod again;
 mod client;
 mod clients;
 mod connect;

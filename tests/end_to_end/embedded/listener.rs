@@ -144,6 +144,35 @@ pub(crate) fn repeated() -> Result<()> {
     Ok(())
 }
 
+/// A reading without a time, whose connection ended before it was acknowledged, is there once when it is sent again: it
+/// would get another time.
+pub(crate) fn sent_again() -> Result<()> {
+    const ROUNDS: u16 = 5;
+    let tidemill = Builder::new()?.start()?;
+    for round in 1..=ROUNDS {
+        let said = json!({"n": round}).to_string();
+        let (mut raw, _) = Raw::connect(tidemill.mqtt_address(), "raw", &[])?;
+        // It reads the message and the end of the connection at once.
+        tidemill.pause()?;
+        raw.send(&publish(QOS_1, TOPIC, round, &[], said.as_bytes()))?;
+        drop(raw);
+        tidemill.resume()?;
+        wait::until("the end of the connection", SOON, || {
+            let open = tidemill.http().metrics()?.sum("tidemill_listener_connections", &[]);
+            Ok((open < 0.5).then_some(()))
+        })?;
+        let (mut raw, _) = Raw::connect(tidemill.mqtt_address(), "raw", &[])?;
+        raw.send(&publish(QOS_1 | 0b1000, TOPIC, round, &[], said.as_bytes()))?;
+        ensure!(raw.acknowledged(round)? == 0, "round {round}");
+    }
+    let read = api::samples(tidemill.http(), &[("device", "raw"), ("start", "-1h")], "100")?;
+    let values: Vec<_> = read.into_iter().map(|sample| sample.value).collect();
+    ensure!(values == (1..=ROUNDS).map(|round| json!(round)).collect::<Vec<_>>(), "{values:?}");
+    let accounting = api::Accounting::scrape(tidemill.http())?;
+    ensure!((accounting.duplicate - f64::from(ROUNDS)).abs() < 0.5, "{accounting:?}");
+    Ok(())
+}
+
 /// A message of its own time, `n` being `number`.
 fn numbered(id: u16, number: u64) -> Vec<u8> {
     let at = PLAN.start_ms + i64::from(id);

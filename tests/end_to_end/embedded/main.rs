@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         trial("who_breaks_a_rule_of_the_protocol_is_told_which_and_hurts_nobody", one, listener::reasons),
         trial("who_sends_too_much_garbage_is_told_so", one, listener::quota),
         trial("what_is_sent_again_is_there_once", one, listener::repeated),
+        trial("what_is_sent_again_without_a_time_is_there_once", one, listener::sent_again),
         trial("retained_messages_are_taken_or_ignored", &[Tidemill, Mosquitto], brokered::retained),
         trial("oversize_packets_stop_nothing", &[Tidemill, Mosquitto], brokered::oversize),
         trial("a_broker_is_told_how_much_is_taken", &[Tidemill, Mosquitto], brokered::asked),

@@ -11,19 +11,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ending::Ending;
 use super::handshake::Accepted;
-use super::registry::Stop;
+use super::registry::{Stop, Successor};
 use super::reply::{self, Version};
 use super::serve::Shared;
 use super::session::{Session, Step};
 use super::timer::Timer;
 use super::transport::Transport;
 use super::violation::Violation;
+use crate::source::earlier::Print;
 use crate::source::window::{Weight, Window, WindowLimits};
 use crate::source::{Closed, Completion, Intake, Publish};
 
@@ -39,6 +41,11 @@ pub(super) struct Connection<S, A> {
     transport: Transport<S>,
     session: Session,
     window: Window,
+    client_id: Bytes,
+    /// Whether the client chose its id, and so may come back with it.
+    comes_back: bool,
+    /// Waits for what this connection leaves.
+    successor: Option<Successor>,
     stop: Option<oneshot::Receiver<Stop>>,
     silence_max: Duration,
     /// When the last bytes came, or reading was resumed.
@@ -59,6 +66,9 @@ pub(super) struct Connection<S, A> {
 #[derive(Debug, Default)]
 struct Group {
     messages: Vec<Publish>,
+    /// Messages that were taken before: they are acknowledged in their turn, and not submitted.
+    again: usize,
+    /// Of both.
     weight: Weight,
 }
 
@@ -87,10 +97,14 @@ where
             acks_max: usize::from(shared.limits.in_flight_messages_max.get()),
             bytes_max: shared.limits.in_flight_bytes_max,
         };
+        let former = shared.connections.left_by(&accepted.client_id);
         Self {
             transport,
             session: Session::new(accepted.version, shared.limits.topic_aliases_max),
-            window: Window::new(limits, shared.metrics.in_flight.clone()),
+            window: former.unwrap_or_else(|| Window::new(limits, shared.metrics.in_flight.clone())),
+            client_id: accepted.client_id.clone(),
+            comes_back: accepted.comes_back,
+            successor: None,
             stop: Some(stop),
             silence_max: accepted.silence_max,
             heard: now,
@@ -111,9 +125,13 @@ where
         let mut submission = pin!(None);
         let mut submitted = Weight::default();
         let ending = loop {
-            if let Some(idle) = intake.take() {
+            if let Some(mut idle) = intake.take() {
                 let (group, over) = self.gather();
+                idle.count_duplicates(group.again);
                 if group.messages.is_empty() {
+                    if group.again > 0 {
+                        self.window.push(Completion::settled(), group.weight);
+                    }
                     intake = Some(idle);
                 } else {
                     submitted = group.weight;
@@ -137,7 +155,11 @@ where
             }
         };
         let left = self.window.total();
-        drop(self.window);
+        if let Some(window) = self.window.leave().filter(|_| self.comes_back) {
+            let forgotten = self.shared.connections.leave(self.client_id, window);
+            self.shared.metrics.forgotten.inc_by(u64::try_from(forgotten).unwrap_or(0));
+        }
+        drop(self.successor);
         let pending = async {
             if let Some(submission) = submission.as_mut().as_pin_mut() {
                 // Whatever it answers, there is nobody left to acknowledge to.
@@ -188,13 +210,22 @@ where
         let Some(frame) = self.transport.inbox.take(limit).map_err(Ending::Violation)? else {
             return Ok(false);
         };
-        let bytes = frame.bytes();
+        let (bytes, again) = (frame.bytes(), frame.is_sent_again());
         match self.session.take(frame, &mut self.transport.out).map_err(Ending::Violation)? {
             Step::Message(publish, packet_id) => {
                 if packet_id.is_some() && self.window.is_full_of_acks() {
                     return Err(Ending::Violation(Violation::ReceiveMaximum));
                 }
-                group.weight.add(self.window.admit(packet_id, bytes));
+                let acknowledge = packet_id.map(|id| (id, Print::of(&publish)));
+                if let Some((id, print)) = acknowledge.filter(|_| again) {
+                    self.shared.metrics.sent_again.inc();
+                    if let Some(weight) = self.window.admit_again(id, print) {
+                        group.again += 1;
+                        group.weight.add(weight);
+                        return Ok(true);
+                    }
+                }
+                group.weight.add(self.window.admit(acknowledge, bytes));
                 if group.messages.is_empty() {
                     let more = self.transport.inbox.more_of(bytes);
                     group.messages.reserve_exact(1 + more.min(GROUP_RESERVED_MAX));
@@ -256,7 +287,10 @@ where
         let asked = ready!(Pin::new(stop).poll(context));
         self.stop = None;
         Poll::Ready(match asked {
-            Ok(Stop::TakenOver) => Event::Over(Ending::TakenOver),
+            Ok(Stop::TakenOver(successor)) => {
+                self.successor = Some(successor);
+                Event::Over(Ending::TakenOver)
+            }
             Ok(Stop::ShuttingDown) => {
                 self.drain();
                 Event::Progress

@@ -19,6 +19,12 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Whether it is a PUBLISH that its sender marks as sent before (DUP).
+    pub(super) fn is_sent_again(&self) -> bool {
+        const PUBLISH_AGAIN: u8 = 0x38;
+        self.first & 0xF8 == PUBLISH_AGAIN
+    }
+
     /// Bytes of the packet, without its fixed header.
     pub(super) fn bytes(&self) -> usize {
         self.body.len()

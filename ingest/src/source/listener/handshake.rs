@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use super::authenticate::{Authenticate, Credentials, Verdict};
 use super::connect::{self, Connect, ConnectError};
@@ -19,6 +20,8 @@ const CONNECT: u8 = 0x10;
 /// Bytes of a CONNECT: credentials, properties and a small will. Less than a packet may have, because anybody may
 /// send one.
 const CONNECT_BYTES_MAX: usize = 16 * 1024;
+/// How long the former connection of a client may take to end.
+const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The standard's tolerance on keep-alive (3.1.2.10), as a fraction.
 const KEEP_ALIVE_TOLERANCE: (u32, u32) = (3, 2);
 
@@ -27,6 +30,8 @@ const KEEP_ALIVE_TOLERANCE: (u32, u32) = (3, 2);
 pub(super) struct Accepted {
     pub(super) version: Version,
     pub(super) client_id: Bytes,
+    /// Whether the client chose its id, and so may come back with it.
+    pub(super) comes_back: bool,
     /// The longest silence it may keep.
     pub(super) silence_max: Duration,
     pub(super) has_will: bool,
@@ -75,7 +80,10 @@ where
     }
     // A copy of its own: it lives as long as the connection.
     let client_id = Bytes::copy_from_slice(&connect.client_id);
-    shared.connections.claim(serial, client_id.clone());
+    if let Some(former) = shared.connections.claim(serial, client_id.clone()) {
+        // What it had in flight is gone on with here. It ends at once, unless the process has no time for it.
+        let _ = timeout(TAKE_OVER_TIMEOUT, former).await;
+    }
     let silence = Silence::of(&connect, shared.limits.idle_timeout);
     let announced = Announced {
         receive_maximum: shared.limits.in_flight_messages_max.get(),
@@ -86,7 +94,13 @@ where
         no_session: connect.wants_session,
     };
     reply::accept_connect(connect.version, announced, &mut transport.out);
-    Ok(Accepted { version: connect.version, client_id, silence_max: silence.max, has_will: connect.has_will })
+    Ok(Accepted {
+        version: connect.version,
+        client_id,
+        comes_back: assigned.is_none(),
+        silence_max: silence.max,
+        has_will: connect.has_will,
+    })
 }
 
 async fn receive_connect<S, A>(

@@ -15,6 +15,8 @@ pub struct ListenerMetrics {
     pub(super) received_bytes: IntCounter,
     pub(super) in_flight: InFlightGauges,
     pub(super) read_pauses: IntCounter,
+    pub(super) sent_again: IntCounter,
+    pub(super) forgotten: IntCounter,
     pub(super) wills: IntCounter,
 }
 
@@ -68,6 +70,15 @@ impl ListenerMetrics {
             read_pauses: counter(
                 "tidemill_listener_read_pauses_total",
                 "Times that reading from a connection paused because it had too much in flight.",
+            )?,
+            sent_again: counter(
+                "tidemill_listener_repeated_messages_total",
+                "Messages that their sender marks as sent before (DUP).",
+            )?,
+            forgotten: counter(
+                "tidemill_listener_forgotten_messages_total",
+                "Unacknowledged messages of clients that are away for which there was no room any more: sent again, they \
+                 are stored again.",
             )?,
             wills: counter(
                 "tidemill_listener_wills_not_published_total",

@@ -2,8 +2,9 @@
 //!
 //! MQTT 3.1.1 and 5; QoS 0 and 1, PUBACK after the message is durable (I1), in receive order per connection.
 //! Nothing is ever delivered from here: SUBSCRIBE is answered with a refusal, retained messages and wills have
-//! nobody to go to. No session outlives its connection; a second connection with the same client id closes the
-//! first. Everything a client can make it hold is bounded (I6) by [`Limits`].
+//! nobody to go to. No session outlives its connection, but for the messages that were not acknowledged: sent again by
+//! the same client id, they are known and not stored again ([`super::earlier`]). A second connection with the same client
+//! id closes the first. Everything a client can make it hold is bounded (I6) by [`Limits`].
 //!
 //! A packet's way: [`transport`] (bytes) → [`frame`] (packets) → [`session`] (messages) → [`connection`] (groups to
 //! the pipeline, acknowledgements back) with [`super::window`] (what is in flight). [`handshake`] comes before,

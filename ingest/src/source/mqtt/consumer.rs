@@ -3,7 +3,7 @@
 //! The client library is polled while a group waits for room in the pipeline and while groups become durable:
 //! nothing downstream is awaited where the broker is listened to. An acknowledgement belongs to the connection its
 //! message came on. When that ends, what is due later is dropped ([`Window::forget_acks`]): the broker sends the
-//! message again, and storing it twice is harmless (I5). The check and the hand-over to the library happen in this
+//! message again, and then it is known, acknowledged when it is durable, and not stored again. The check and the hand-over to the library happen in this
 //! task without a wait between, so no acknowledgement can slip into the next connection.
 
 use std::future::{Future, poll_fn};
@@ -20,7 +20,8 @@ use super::client::{Client, Heard, Requests};
 use super::config::{MqttConfig, Retained};
 use super::fault::{Fault, FaultKind};
 use super::metrics::MqttMetrics;
-use crate::source::window::{Weight, Window, WindowLimits};
+use crate::source::earlier::Print;
+use crate::source::window::{Unpushed, Weight, Window, WindowLimits};
 use crate::source::{Closed, Completion, Intake, Publish, Qos};
 
 /// Messages of one group, so that the first of them are on their way while more are read.
@@ -38,6 +39,8 @@ pub(super) struct Consumer {
     /// Taken from the broker, not yet submitted.
     held: Vec<Publish>,
     held_weight: Weight,
+    /// Of the held ones those that were taken before: they are acknowledged in their turn, and not submitted.
+    held_again: usize,
     /// The group that the pipeline is taking.
     submitted: Weight,
     link: Link,
@@ -119,6 +122,7 @@ impl Consumer {
             requests,
             held: Vec::new(),
             held_weight: Weight::default(),
+            held_again: 0,
             submitted: Weight::default(),
             link: Link::Down { resume: Instant::now() },
             last_fault: None,
@@ -148,10 +152,10 @@ impl Consumer {
                         Event::Heard(heard) => break heard,
                         Event::Progress => {}
                         Event::Submit => {
-                            let idle = intake.take();
-                            assert!(idle.is_some(), "a group is submitted only while none is");
-                            submission.set(idle.map(|idle| submit(idle, std::mem::take(&mut self.held))));
-                            self.submitted = std::mem::take(&mut self.held_weight);
+                            assert!(intake.is_some(), "a group is submitted only while none is");
+                            if let Some(held) = intake.as_mut().and_then(|intake| self.let_go(intake)) {
+                                submission.set(intake.take().map(|idle| submit(idle, held)));
+                            }
                         }
                         Event::Submitted(idle, answer) => {
                             submission.set(None);
@@ -174,7 +178,7 @@ impl Consumer {
         match heard {
             Heard::Message { publish, packet_id, again } => {
                 self.metrics.redelivered.inc_by(u64::from(again));
-                self.take(publish, packet_id);
+                self.take(publish, packet_id, again);
             }
             Heard::Connected { session_present } => {
                 self.link = Link::Up { since: Instant::now() };
@@ -186,6 +190,9 @@ impl Consumer {
                     session_present,
                     "connected"
                 );
+                if !session_present {
+                    self.window.forget_earlier();
+                }
                 self.requests.subscribe(&self.subscriptions)?;
             }
             Heard::Subscribed => {
@@ -209,7 +216,7 @@ impl Consumer {
         Ok(())
     }
 
-    fn take(&mut self, publish: Publish, packet_id: Option<u16>) {
+    fn take(&mut self, publish: Publish, packet_id: Option<u16>, again: bool) {
         let room = self.window.total().bytes < self.config.in_flight_bytes_max / 2;
         let takes = self.stopping.as_mut().is_none_or(Stopping::takes);
         self.metrics.retained.inc_by(u64::from(publish.retained));
@@ -220,8 +227,17 @@ impl Consumer {
         if publish.qos == Qos::AtMostOnce && !(takes && room) {
             self.metrics.shed.inc();
         } else if takes {
+            let acknowledge = packet_id.map(|id| (id, Print::of(&publish)));
+            let known = acknowledge
+                .filter(|_| again && !ignored)
+                .and_then(|(id, print)| self.window.admit_again(id, print));
+            if let Some(weight) = known {
+                self.held_again += 1;
+                self.held_weight.add(weight);
+                return;
+            }
             let bytes = publish.topic.len() + publish.payload.len();
-            self.held_weight.add(self.window.admit(packet_id, bytes));
+            self.held_weight.add(self.window.admit(acknowledge, bytes));
             // What is ignored is acknowledged in its turn, with the group that it would have been in.
             if !ignored {
                 self.held.push(publish);
@@ -230,12 +246,25 @@ impl Consumer {
         // A QoS 1 message that comes while stopping stays unacknowledged: the broker keeps it.
     }
 
+    /// The messages that are held, to be submitted, if there are any; what is only to be acknowledged needs nobody.
+    fn let_go<I: Intake>(&mut self, intake: &mut I) -> Option<Vec<Publish>> {
+        let (held, weight) = (std::mem::take(&mut self.held), std::mem::take(&mut self.held_weight));
+        intake.count_duplicates(std::mem::take(&mut self.held_again));
+        if held.is_empty() {
+            self.window.push(Completion::settled(), weight);
+            return None;
+        }
+        self.submitted = weight;
+        Some(held)
+    }
+
     fn answered(&mut self, answer: Result<Completion, Closed>) {
         if let Ok(completion) = answer {
             self.window.push(completion, std::mem::take(&mut self.submitted));
         } else {
             self.turned_away += self.window.retract().acks;
             self.held.clear();
+            self.held_again = 0;
             self.held_weight = Weight::default();
             self.begin_to_stop();
         }
@@ -252,7 +281,8 @@ impl Consumer {
             }
         }
         self.metrics.disconnects.with_label_values(&[fault.kind.label()]).inc();
-        let stale_acks = self.window.forget_acks();
+        let unpushed = Unpushed { submitted: self.submitted, gathered: self.held_weight };
+        let stale_acks = self.window.forget_acks(unpushed);
         self.metrics.stale_acks.inc_by(u64::try_from(stale_acks).unwrap_or(0));
         self.held_weight.acks = 0;
         self.submitted.acks = 0;
@@ -276,6 +306,14 @@ impl Consumer {
         let up = matches!(self.link, Link::Up { .. });
         let leaves =
             self.config.leave_on_stop && up && self.requests.unsubscribe(&self.subscriptions).is_ok();
+        if self.config.leave_on_stop && !leaves {
+            let (client_id, broker) = (&self.client_id, &self.broker);
+            tracing::warn!(
+                client_id,
+                broker,
+                "not connected: the broker keeps our subscriptions and their messages"
+            );
+        }
         let leaving = leaves.then(|| Leaving {
             left: self.subscriptions.len(),
             quiet: Box::pin(sleep_until(Instant::now() + QUIET)),

@@ -3,6 +3,9 @@
 //!
 //! The bounds (I6) are kept here, but what happens at them is the connection's choice. It knows no protocol.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +13,8 @@ use std::task::{Context, Poll};
 
 use prometheus::IntGauge;
 
-use super::{Abandoned, Completion, Verdict};
+use super::earlier::{Due, Earlier, GroupNumber, Origin, Print};
+use super::{Abandoned, Completion, Outcome, Verdict};
 use crate::fail;
 
 /// What a message costs besides its bytes: its place in the group, the queues and the completion. Bounds how many
@@ -75,11 +79,24 @@ pub(super) struct Window {
     gauges: InFlightGauges,
     /// What the gauges know of.
     shown: Weight,
-    packet_ids: VecDeque<u16>,
+    dues: VecDeque<Due>,
     groups: VecDeque<(Completion, Weight)>,
+    /// The number of the group at the front, or of the next one.
+    first: GroupNumber,
     total: Weight,
     /// The group at the front will never settle.
     abandoned: bool,
+    /// The last group that will never settle and that no acknowledgement of its own waited for.
+    gone: Option<GroupNumber>,
+    earlier: Earlier,
+}
+
+/// What waited for its acknowledgement when a connection ended and is in no group of the window yet: in the one that the
+/// pipeline is taking, and in the one after it that is being gathered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unpushed {
+    pub(super) submitted: Weight,
+    pub(super) gathered: Weight,
 }
 
 impl Window {
@@ -88,10 +105,13 @@ impl Window {
             limits,
             gauges,
             shown: Weight::default(),
-            packet_ids: VecDeque::new(),
+            dues: VecDeque::new(),
             groups: VecDeque::new(),
+            first: 0,
             total: Weight::default(),
             abandoned: false,
+            gone: None,
+            earlier: Earlier::default(),
         }
     }
 
@@ -106,9 +126,31 @@ impl Window {
     }
 
     /// Counts a message that goes into the group being gathered; the caller has asked whether there is room.
-    pub(super) fn admit(&mut self, packet_id: Option<u16>, bytes: usize) -> Weight {
-        self.packet_ids.extend(packet_id);
-        let acks = usize::from(packet_id.is_some());
+    pub(super) fn admit(&mut self, acknowledge: Option<(u16, Print)>, bytes: usize) -> Weight {
+        if let Some((packet_id, print)) = acknowledge {
+            self.earlier.forget(packet_id);
+            self.dues.push_back(Due { packet_id, print, origin: Origin::Here });
+        }
+        self.count(acknowledge.is_some(), bytes)
+    }
+
+    /// Whether the message that its sender marks as sent before was taken and not acknowledged, over this connection or one
+    /// before it. Then it is acknowledged in its turn, with the group being gathered, once the group that it came with is
+    /// durable, too. `None` where it is not known.
+    pub(super) fn admit_again(&mut self, packet_id: u16, print: Print) -> Option<Weight> {
+        let waits = || self.dues.iter().any(|due| due.packet_id == packet_id && due.print == print);
+        let origin = match self.earlier.take(packet_id, print) {
+            Some(group) if group < self.first => Origin::Durable,
+            Some(group) => Origin::Earlier(group),
+            None if waits() => Origin::Repeated,
+            None => return None,
+        };
+        self.dues.push_back(Due { packet_id, print, origin });
+        Some(self.count(true, 0))
+    }
+
+    fn count(&mut self, acknowledged: bool, bytes: usize) -> Weight {
+        let acks = usize::from(acknowledged);
         let weight = Weight { messages: 1, acks, bytes: bytes + MESSAGE_OVERHEAD_BYTES };
         self.total.add(weight);
         weight
@@ -123,27 +165,77 @@ impl Window {
     pub(super) fn retract(&mut self) -> Weight {
         let mut retracted = self.total;
         self.groups.iter().for_each(|(_, weight)| retracted.subtract(*weight));
-        self.packet_ids.truncate(self.packet_ids.len() - retracted.acks);
+        self.dues.truncate(self.dues.len() - retracted.acks);
         self.total.subtract(retracted);
         retracted
     }
 
     /// Forgets every acknowledgement that is not yet due, because the connection it belongs to has ended; says how
-    /// many. Groups keep their place and their bytes until they are settled; an abandoned one leaves.
-    pub(super) fn forget_acks(&mut self) -> usize {
+    /// many. Groups keep their place and their bytes until they are settled; an abandoned one leaves. The messages are
+    /// remembered, for when they are sent again.
+    pub(super) fn forget_acks(&mut self, unpushed: Unpushed) -> usize {
         if std::mem::take(&mut self.abandoned)
             && let Some((_, weight)) = self.groups.pop_front()
         {
-            self.packet_ids.drain(..weight.acks);
+            self.dues.drain(..weight.acks);
             self.total.subtract(weight);
+            self.earlier.forget_group(self.first);
+            self.gone = Some(self.first);
+            self.first += 1;
         }
-        self.packet_ids.clear();
+        self.remember(unpushed);
         self.groups.iter_mut().for_each(|(_, weight)| weight.acks = 0);
         std::mem::take(&mut self.total.acks)
     }
 
-    /// Gives each packet identifier, and what its sender is told, of every group at the front that is settled to `acknowledge`, and says what
-    /// the groups weighed. A group without acknowledgements counts as settled when it was abandoned, too.
+    fn remember(&mut self, unpushed: Unpushed) {
+        let Unpushed { submitted, gathered } = unpushed;
+        let pushed = self.groups.iter().map(|(_, weight)| weight.acks);
+        // Where nothing is being submitted, what is gathered comes next.
+        let next = [Some(submitted).filter(|weight| weight.messages > 0), Some(gathered)];
+        let acks = pushed.chain(next.into_iter().flatten().map(|weight| weight.acks));
+        let groups = (self.first..).zip(acks).flat_map(|(group, acks)| std::iter::repeat_n(group, acks));
+        for (group, due) in groups.zip(&self.dues) {
+            match due.origin {
+                Origin::Here => self.earlier.note(*due, group),
+                Origin::Earlier(group) => self.earlier.note(*due, group),
+                // Any group behind us.
+                Origin::Durable => self.earlier.note(*due, 0),
+                // The first of them is noted.
+                Origin::Repeated => {}
+            }
+        }
+        self.dues.clear();
+    }
+
+    /// What is left of it once its connection has ended, for the next one of the same client: the groups that are not
+    /// settled and the messages that may be sent again. `None` where there are none.
+    pub(super) fn leave(mut self) -> Option<Self> {
+        let acks = |(_, weight): &(Completion, Weight)| weight.acks;
+        // Nobody will say what became of a group that the pipeline had not yet taken.
+        self.dues.truncate(self.groups.iter().map(acks).sum());
+        self.forget_acks(Unpushed::default());
+        let pushed = self.groups.iter().fold(Weight::default(), |mut total, (_, weight)| {
+            total.add(*weight);
+            total
+        });
+        self.total = pushed;
+        self.gauges.moved(std::mem::take(&mut self.shown), Weight::default());
+        (self.earlier.len() > 0).then_some(self)
+    }
+
+    /// Nothing that was sent before is sent again: there is another session now.
+    pub(super) fn forget_earlier(&mut self) {
+        self.earlier = Earlier::default();
+    }
+
+    /// How many messages it remembers of connections that have ended.
+    pub(super) fn remembered(&self) -> usize {
+        self.earlier.len()
+    }
+
+    /// Gives each packet identifier, and what its sender is told, of every group at the front that is settled to
+    /// `acknowledge`, and says what the groups weighed. A group without acknowledgements counts as settled when it was abandoned, too.
     ///
     /// # Errors
     /// The group at the front was abandoned; it and what follows stays unacknowledged.
@@ -154,17 +246,32 @@ impl Window {
     ) -> Poll<Result<Weight, Abandoned>> {
         let mut settled = Weight::default();
         while let Some((completion, weight)) = self.groups.front_mut().filter(|_| !self.abandoned) {
+            let weight = *weight;
             match Pin::new(completion).poll(context) {
                 Poll::Pending => break,
                 Poll::Ready(Err(Abandoned)) if weight.acks > 0 => self.abandoned = true,
+                Poll::Ready(_) if self.relies_on_what_is_gone(weight.acks) => self.abandoned = true,
                 Poll::Ready(outcome) => {
+                    if outcome.is_err() {
+                        self.gone = Some(self.first);
+                    }
+                    if outcome.as_ref().map_or(true, Outcome::leaves_some_out) {
+                        // What is not kept is no known message when it comes again.
+                        self.earlier.forget_group(self.first);
+                    }
                     let outcome = outcome.unwrap_or_default();
-                    settled.add(*weight);
+                    settled.add(weight);
                     fail::reach(fail::Point::AckBefore);
-                    let ids = self.packet_ids.drain(..weight.acks).enumerate();
-                    ids.for_each(|(position, id)| acknowledge(id, outcome.verdict(position)));
+                    let mut position = 0;
+                    for due in self.dues.drain(..weight.acks) {
+                        let is_here = due.origin == Origin::Here;
+                        let verdict = if is_here { outcome.verdict(position) } else { Verdict::Taken };
+                        position += usize::from(is_here);
+                        acknowledge(due.packet_id, verdict);
+                    }
                     fail::reach(fail::Point::AckQueued);
                     self.groups.pop_front();
+                    self.first += 1;
                 }
             }
         }
@@ -174,6 +281,12 @@ impl Window {
             (0, false) => Poll::Pending,
             _ => Poll::Ready(Ok(settled)),
         }
+    }
+
+    /// Whether one of the next acknowledgements is of a message that came with a group which nobody will settle.
+    fn relies_on_what_is_gone(&self, acks: usize) -> bool {
+        let Some(gone) = self.gone else { return false };
+        self.dues.iter().take(acks).any(|due| matches!(due.origin, Origin::Earlier(group) if group <= gone))
     }
 
     /// Brings the gauges up to date: once for each group rather than for each message, as all connections share
@@ -192,9 +305,8 @@ impl Window {
 
     /// Gives memory back when nothing is in flight.
     pub(super) fn release(&mut self) {
-        if self.total.messages == 0 && self.packet_ids.capacity() + self.groups.capacity() > 2 * IDLE_CAPACITY
-        {
-            self.packet_ids = VecDeque::new();
+        if self.total.messages == 0 && self.dues.capacity() + self.groups.capacity() > 2 * IDLE_CAPACITY {
+            self.dues = VecDeque::new();
             self.groups = VecDeque::new();
         }
     }
@@ -203,156 +315,5 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         self.gauges.moved(self.shown, Weight::default());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::Settlement;
-    use futures_util::task::noop_waker;
-
-    fn gauges() -> InFlightGauges {
-        let gauge = |name| IntGauge::new(name, "help").unwrap();
-        InFlightGauges { messages: gauge("messages"), bytes: gauge("bytes") }
-    }
-
-    fn window() -> Window {
-        Window::new(WindowLimits { acks_max: 3, bytes_max: 10_000 }, gauges())
-    }
-
-    fn admit(window: &mut Window, ids: &[u16]) -> Weight {
-        let mut weight = Weight::default();
-        for id in ids {
-            weight.add(window.admit(Some(*id), 10));
-        }
-        weight
-    }
-
-    fn group(window: &mut Window, ids: &[u16]) -> Settlement {
-        let (settlement, completion) = Completion::pair();
-        let weight = admit(window, ids);
-        window.push(completion, weight);
-        settlement
-    }
-
-    fn settled(window: &mut Window) -> Poll<Result<Vec<u16>, Abandoned>> {
-        let mut acks = Vec::new();
-        let polled = window.poll_settled(&mut Context::from_waker(&noop_waker()), |id, _| acks.push(id));
-        polled.map_ok(|_| acks)
-    }
-
-    #[test]
-    fn acknowledgements_are_due_in_receive_order_and_together() {
-        let mut window = window();
-        let first = group(&mut window, &[7, 5]);
-        let second = group(&mut window, &[6]);
-        second.settle();
-        assert!(settled(&mut window).is_pending(), "the second may not overtake the first");
-        first.settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![7, 5, 6])));
-        assert_eq!(window.total(), Weight::default());
-    }
-
-    #[test]
-    fn what_was_over_a_quota_is_told_apart() {
-        let mut window = window();
-        group(&mut window, &[7, 5, 6]).settle_with(crate::source::Outcome::over_quota(vec![1]));
-        let mut told = Vec::new();
-        let polled = window
-            .poll_settled(&mut Context::from_waker(&noop_waker()), |id, verdict| told.push((id, verdict)));
-        assert!(polled.is_ready());
-        assert_eq!(told, [(7, Verdict::Taken), (5, Verdict::OverQuota), (6, Verdict::Taken)]);
-    }
-
-    #[test]
-    fn an_abandoned_group_stops_all_that_follow_it() {
-        let mut window = window();
-        let first = group(&mut window, &[1]);
-        let second = group(&mut window, &[2]);
-        let third = group(&mut window, &[3]);
-        first.settle();
-        drop(second);
-        third.settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![1])));
-        assert_eq!(settled(&mut window), Poll::Ready(Err(Abandoned)));
-        assert_eq!(settled(&mut window), Poll::Ready(Err(Abandoned)));
-    }
-
-    #[test]
-    fn an_abandoned_group_without_acknowledgements_stops_nothing() {
-        let mut window = window();
-        let (settlement, completion) = Completion::pair();
-        let weight = window.admit(None, 10);
-        window.push(completion, weight);
-        drop(settlement);
-        group(&mut window, &[1]).settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![1])));
-    }
-
-    #[test]
-    fn what_was_not_pushed_can_be_taken_back() {
-        let mut window = window();
-        let first = group(&mut window, &[1]);
-        let turned_away = admit(&mut window, &[2, 3]);
-        assert_eq!(window.retract(), turned_away);
-        first.settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![1])));
-        assert_eq!(window.total(), Weight::default());
-    }
-
-    #[test]
-    fn forgotten_acknowledgements_are_never_due() {
-        let mut window = window();
-        let first = group(&mut window, &[1, 2]);
-        assert_eq!(window.forget_acks(), 2);
-        assert_eq!(window.total().messages, 2, "they still take their room");
-        let second = group(&mut window, &[1]);
-        first.settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![])));
-        second.settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![1])));
-    }
-
-    #[test]
-    fn a_connection_goes_on_without_the_group_that_ended_the_one_before() {
-        let mut window = window();
-        drop(group(&mut window, &[1]));
-        assert_eq!(settled(&mut window), Poll::Ready(Err(Abandoned)));
-        window.forget_acks();
-        assert_eq!(window.total(), Weight::default());
-        group(&mut window, &[2]).settle();
-        assert_eq!(settled(&mut window), Poll::Ready(Ok(vec![2])));
-    }
-
-    #[test]
-    fn gauges_show_what_is_in_flight_and_nothing_of_a_window_that_is_gone() {
-        let gauges = gauges();
-        let mut window = Window::new(WindowLimits { acks_max: 3, bytes_max: 10_000 }, gauges.clone());
-        admit(&mut window, &[1, 2]);
-        window.show();
-        window.show();
-        assert_eq!(gauges.messages.get(), 2);
-        drop(window);
-        assert_eq!((gauges.messages.get(), gauges.bytes.get()), (0, 0));
-    }
-
-    #[test]
-    fn acknowledgements_and_bytes_fill_it_separately() {
-        let mut full = window();
-        admit(&mut full, &[1, 2, 3]);
-        assert!(full.is_full_of_acks() && !full.is_full_of_bytes());
-        let mut full = window();
-        let mut admitted = 0;
-        while !full.is_full_of_bytes() {
-            full.admit(None, 0);
-            admitted += 1;
-        }
-        assert_eq!(
-            admitted,
-            10_000usize.div_ceil(MESSAGE_OVERHEAD_BYTES),
-            "tiny messages count with their overhead"
-        );
-        assert!(!full.is_full_of_acks());
     }
 }
