@@ -1,6 +1,7 @@
 //! Rows in which the broker suffers, or the way to it. Its acknowledgement comes before ours, so what a broker loses by
-//! itself, killed or without persistence, is not ours to lose: there only what it still had must arrive.
+//! itself, killed or without persistence, is not ours to lose: there what our consumer acknowledged must be there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -10,10 +11,11 @@ use tidemill_tests::feed::Feed;
 use tidemill_tests::mosquitto::{self, Mosquitto};
 use tidemill_tests::mqtt::{Protocol, Publisher, Settings};
 use tidemill_tests::relay::Relay;
+use tidemill_tests::tap::Tap;
 use tidemill_tests::tidemill::{Builder, Tidemill};
 use tidemill_tests::wait;
 
-use crate::judge::{readable, settle_broker};
+use crate::judge::{readable, settle_broker, settle_tapped};
 use crate::table::Findings;
 use crate::{PLAN, SOON};
 
@@ -84,13 +86,15 @@ pub(crate) enum Forgetful {
     KilledWithPersistence,
 }
 
-/// The consumer subscribes again, and goes on by itself.
+/// The consumer subscribes again, and goes on by itself; what it acknowledged meanwhile is not lost.
 pub(crate) fn forgets(how: Forgetful) -> Result<Findings> {
     let persistence = how == Forgetful::KilledWithPersistence;
     let settings = mosquitto::Settings { persistence, ..mosquitto::Settings::default() };
     let broker = Mosquitto::start(&settings)?;
-    let tidemill = consumer(&broker)?;
+    let (tap, _relay, tidemill) = tapped(&broker)?;
+    let mut feed = feed(&broker)?;
     for round in 0..3 {
+        feed.wait_more(200, SOON)?;
         if how == Forgetful::Restarted {
             broker.stop()?;
         } else {
@@ -100,9 +104,15 @@ pub(crate) fn forgets(how: Forgetful) -> Result<Findings> {
         broker.restart()?;
         wait_consumed(&broker, &tidemill, &format!("after-{round}"))?;
     }
-    let mut feed = feed(&broker)?;
-    feed.wait_more(200, SOON)?;
-    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "3 times, judged after them")
+    settle_tapped(&mut feed, (&broker, &tidemill), &tap, "3 times")
+}
+
+/// A consumer, and what it acknowledges.
+fn tapped(broker: &Mosquitto) -> Result<(Arc<Tap>, Relay, Tidemill)> {
+    let tap = Arc::new(Tap::default());
+    let relay = Relay::tapped(broker.address(), &tap)?;
+    let tidemill = start(Builder::new()?.with_broker(relay.address(), "faults"), broker)?;
+    Ok((tap, relay, tidemill))
 }
 
 /// Everything takes its time between broker and consumer, and now and then the connection is cut in the middle: what was
@@ -157,8 +167,10 @@ pub(crate) fn half_open() -> Result<Findings> {
 /// Somebody else takes the consumer's name and throws its session away.
 pub(crate) fn session_lost() -> Result<Findings> {
     let broker = Mosquitto::start(&mosquitto::Settings::default())?;
-    let tidemill = consumer(&broker)?;
+    let (tap, _relay, tidemill) = tapped(&broker)?;
+    let mut feed = feed(&broker)?;
     for round in 0..3 {
+        feed.wait_more(200, SOON)?;
         let connects = connects(&tidemill)?;
         let thief = Publisher::start(Settings::new(broker.address(), CLIENT, Protocol::V5))?;
         thief.publish(0, "elsewhere", b"", SOON)?;
@@ -168,9 +180,7 @@ pub(crate) fn session_lost() -> Result<Findings> {
         drop(thief);
         wait_consumed(&broker, &tidemill, &format!("after-{round}"))?;
     }
-    let mut feed = feed(&broker)?;
-    feed.wait_more(200, SOON)?;
-    settle_broker(&mut feed, (&broker, &tidemill), || readable(&tidemill), "3 times, judged after them")
+    settle_tapped(&mut feed, (&broker, &tidemill), &tap, "3 times")
 }
 
 fn connects(tidemill: &Tidemill) -> Result<f64> {

@@ -33,6 +33,14 @@ use table::Findings;
 const SOON: Duration = Duration::from_mins(1);
 /// Crosses a day.
 const PLAN: Plan = Plan { devices: 8, start_ms: 1_700_000_000_000, step_ms: 30_000, seed: 23 };
+/// What is read of one plan holds nothing of the next.
+const PLANS_APART_MS: i64 = 400 * 86_400_000;
+
+/// The plan, some ages later: for rows that share an ingester.
+fn later(ages: i64) -> Plan {
+    Plan { start_ms: PLAN.start_ms - ages * PLANS_APART_MS, ..PLAN }
+}
+
 /// Rows mostly wait: more of them than the machine has processors.
 const ROWS_AT_ONCE: usize = 4;
 

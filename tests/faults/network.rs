@@ -82,11 +82,13 @@ pub(crate) fn storm() -> Result<Findings> {
 pub(crate) fn of_load(load: &Load, read: load::ReadBack) -> Findings {
     let count = |difference: u64| usize::try_from(difference).unwrap_or(usize::MAX);
     Findings {
+        issued: load.issued(),
+        acknowledged: load.acknowledged(),
+        read: read.samples,
         lost: count(load.acknowledged().saturating_sub(read.samples)),
         invented: count(read.samples.saturating_sub(load.issued())),
         duplicated: count(read.wrong),
         reordered: load.out_of_order(),
-        note: format!("{} messages of the load", load.acknowledged()),
         ..Findings::default()
     }
 }

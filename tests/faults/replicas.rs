@@ -16,30 +16,42 @@ use tidemill_tests::wait;
 use crate::judge::settle;
 use crate::store::spooling;
 use crate::table::judge;
-use crate::{PLAN, SOON};
+use crate::{PLAN, SOON, later};
 
 /// Nodes find out about each other, and drivers about nodes, by themselves; three of them share this machine.
 const FOUND_WITHIN: Duration = Duration::from_mins(3);
 
-/// An ingester with what publishes to it.
+/// An ingester with its rows of the table, and what publishes to it.
 struct Side {
+    rows: Rows,
     tidemill: Tidemill,
     feed: Feed,
     _keyspace: Keyspace,
 }
+
+struct Rows {
+    one_down: &'static str,
+    two_down: &'static str,
+}
+
+const PLAIN: Rows =
+    Rows { one_down: "1 of 3 replicas down, no spool", two_down: "2 of 3 replicas down and back, no spool" };
+const SPOOLED: Rows = Rows {
+    one_down: "1 of 3 replicas down, spool",
+    two_down: "2 of 3 replicas down and back, spool takes over",
+};
 
 /// One node of three down: nobody notices. Two down: acknowledgements stop, or the spool takes over. One of them back: two
 /// are a quorum again. In the full matrix all are.
 pub(crate) fn rows() -> Result<()> {
     let cluster = Cluster::start(&Topology::of(&[DATACENTER; 3]).size(Size::Small))?;
     let nodes = (cluster.node(1), cluster.node(2));
-    let mut plain = side(&cluster, "plain", |keyspace| Ok(Builder::new()?.with_cassandra(keyspace)))?;
-    let mut spooled = side(&cluster, "spooled", spooling)?;
+    let plain = |keyspace: &Keyspace| Ok(Builder::new()?.with_cassandra(keyspace));
+    let mut plain = side(&cluster, ("plain", PLAIN), plain)?;
+    let mut spooled = side(&cluster, ("spooled", SPOOLED), spooling)?;
 
     nodes.0.kill()?;
-    for side in [&plain, &spooled] {
-        side.feed.wait_more(200, FOUND_WITHIN).context("one of three down stops acknowledgements")?;
-    }
+    let one_down = [&mut plain, &mut spooled].map(Side::goes_on_without_one);
     nodes.1.kill()?;
     let stopped = stops(&plain.feed);
     let spooled_on = spooled.feed.wait_more(200, FOUND_WITHIN);
@@ -50,20 +62,37 @@ pub(crate) fn rows() -> Result<()> {
     if environment::all_faults() {
         nodes.1.restart()?;
     }
-    stopped?;
-    spooled_on.context("acknowledgements stopped though there is a spool")?;
-    ensure!(waiting.spooled > 0.5, "{waiting:?}");
-    back.context("two of three are up, and nothing is acknowledged")?;
-
-    let found = settle(&mut plain.feed, &plain.tidemill, "acknowledgements stopped with 2 down");
-    let plain = judge("1, then 2 of 3 replicas down, no spool", found);
-    let tried = format!("{} messages in the spool", waiting.spooled);
-    let found = settle(&mut spooled.feed, &spooled.tidemill, &tried);
-    let spooled = judge("1, then 2 of 3 replicas down, spool", found);
-    plain.and(spooled)
+    let stopped = stopped.and_then(|()| back.context("two of three are up, and nothing is acknowledged"));
+    let plain = plain.ends(stopped, "acknowledgements stopped with 2 down");
+    let spooled_on = spooled_on.context("acknowledgements stopped though there is a spool").and_then(|()| {
+        ensure!(waiting.spooled > 0.5, "nothing in the spool with 2 down: {waiting:?}");
+        Ok(())
+    });
+    let spooled = spooled.ends(spooled_on, &format!("{} messages in the spool", waiting.spooled));
+    one_down.into_iter().chain([plain, spooled]).fold(Ok(()), Result::and)
 }
 
-fn side(cluster: &Cluster, name: &str, builder: impl Fn(&Keyspace) -> Result<Builder>) -> Result<Side> {
+impl Side {
+    /// What is acknowledged while one replica is down is judged while it still is; then other devices go on.
+    fn goes_on_without_one(&mut self) -> Result<()> {
+        let went_on =
+            self.feed.wait_more(200, FOUND_WITHIN).context("one of three down stops acknowledgements");
+        let found = went_on.and_then(|()| settle(&mut self.feed, &self.tidemill, "judged while it is down"));
+        let next = Settings::new(self.tidemill.mqtt_address(), "feed-2", Protocol::V5);
+        self.feed = Feed::start(later(1), next)?;
+        judge(self.rows.one_down, found).and_then(|()| self.feed.wait_more(200, SOON))
+    }
+
+    fn ends(&mut self, tried: Result<()>, note: &str) -> Result<()> {
+        judge(self.rows.two_down, tried.and_then(|()| settle(&mut self.feed, &self.tidemill, note)))
+    }
+}
+
+fn side(
+    cluster: &Cluster,
+    (name, rows): (&str, Rows),
+    builder: impl Fn(&Keyspace) -> Result<Builder>,
+) -> Result<Side> {
     // The first node stays up, but nobody is to depend on it.
     let keyspace = Keyspace::new(&cluster.node(0).contact_point(), DATACENTER, name);
     let builder = || -> Result<Builder> {
@@ -76,7 +105,7 @@ fn side(cluster: &Cluster, name: &str, builder: impl Fn(&Keyspace) -> Result<Bui
     let tidemill = wait::until("a cluster that agrees", FOUND_WITHIN, || Ok(builder()?.start().ok()))?;
     let feed = Feed::start(PLAN, Settings::new(tidemill.mqtt_address(), "feed", Protocol::V5))?;
     feed.wait_more(200, SOON)?;
-    Ok(Side { tidemill, feed, _keyspace: keyspace })
+    Ok(Side { rows, tidemill, feed, _keyspace: keyspace })
 }
 
 /// Waits until nothing is acknowledged for a while.

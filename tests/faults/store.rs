@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use tidemill_tests::api::Accounting;
 use tidemill_tests::cassandra::{Cluster, Keyspace, Node, Size, Topology};
 use tidemill_tests::environment;
@@ -20,15 +20,23 @@ use crate::{PLAN, SOON};
 /// Longer than the deadline after which the spool takes over.
 const AWAY: Duration = Duration::from_secs(6);
 
-pub(crate) type Row = (&'static str, fn(&Node, &Keyspace) -> Result<Findings>);
+/// Rows of the table that are tried together, with how each ended.
+pub(crate) type Judged = Vec<(&'static str, Result<Findings>)>;
+pub(crate) type Row = fn(&Node, &Keyspace) -> Judged;
 
-const ROWS: [Row; 5] = [
-    ("store frozen, spool takes over", frozen),
-    ("store slow: thaws now and then", slow),
-    ("store killed, ingester killed meanwhile", killed),
-    ("spool full while the store is away", full),
-    ("no spool, store frozen, flood of QoS 0 and 1", flooded),
+const ROWS: [Row; 6] = [
+    |node, keyspace| one("store frozen, spool takes over", frozen(node, keyspace)),
+    |node, keyspace| one("store slow: thaws now and then", slow(node, keyspace)),
+    killed,
+    |node, keyspace| one("store killed, ingester killed meanwhile", killed_both(node, keyspace)),
+    |node, keyspace| one("spool disk full while the store is away", full(node, keyspace)),
+    |node, keyspace| one("no spool, store frozen, flood of QoS 0 and 1", flooded(node, keyspace)),
 ];
+
+/// A row that is tried by itself.
+pub(crate) fn one(name: &'static str, findings: Result<Findings>) -> Judged {
+    vec![(name, findings)]
+}
 
 /// Runs all rows, then says which failed.
 pub(crate) fn rows() -> Result<()> {
@@ -40,10 +48,15 @@ pub(crate) fn run_rows(rows: &[Row]) -> Result<()> {
     let cluster = Cluster::start(&Topology::single().size(Size::Small))?;
     let node = cluster.node(0);
     let mut failed = Vec::new();
-    for (at, (name, row)) in rows.iter().enumerate() {
+    for (at, row) in rows.iter().enumerate() {
         let keyspace = Keyspace::new(&node.contact_point(), node.datacenter(), &format!("faults{at}"));
-        if let Err(error) = judge(name, row(node, &keyspace)) {
-            failed.push(format!("{name}: {error:?}"));
+        let before = failed.len();
+        for (name, findings) in row(node, &keyspace) {
+            if let Err(error) = judge(name, findings) {
+                failed.push(format!("{name}: {error:?}"));
+            }
+        }
+        if failed.len() > before {
             // Whatever it left behind is not to touch the next row.
             let _ = node.resume();
             node.restart()?;
@@ -96,8 +109,40 @@ fn slow(node: &Node, keyspace: &Keyspace) -> Result<Findings> {
     settle(&mut feed, &tidemill, "8 times 0.9 s")
 }
 
+/// With a spool acknowledgements go on, without one they stop; both go on when the store is back.
+fn killed(node: &Node, keyspace: &Keyspace) -> Judged {
+    const NAMES: [&str; 2] = ["store killed, spool takes over", "store killed, no spool"];
+    match killed_under(node, keyspace) {
+        Ok(findings) => NAMES.into_iter().zip(findings).collect(),
+        Err(error) => NAMES.into_iter().map(|name| (name, Err(anyhow!("{error:?}")))).collect(),
+    }
+}
+
+fn killed_under(node: &Node, keyspace: &Keyspace) -> Result<[Result<Findings>; 2]> {
+    let other = Keyspace::new(&node.contact_point(), node.datacenter(), "killed_plain");
+    let (spooled, mut feed) = start(spooling(keyspace)?)?;
+    let (plain, mut plain_feed) = start(Builder::new()?.with_cassandra(&other))?;
+    node.kill()?;
+    let went_on = feed.wait_more(500, SOON);
+    // What was on its way when it died is answered by now.
+    let before = plain_feed.acknowledged_count();
+    wait::pause(AWAY);
+    let after = plain_feed.acknowledged_count();
+    let waiting = Accounting::scrape(spooled.http());
+    node.restart()?;
+    let waiting = waiting?.spooled;
+    let with_spool = went_on
+        .context("acknowledgements stopped though there is a spool")
+        .and_then(|()| settle(&mut feed, &spooled, &format!("{waiting} messages in the spool")));
+    let without = (before == after)
+        .then_some(())
+        .with_context(|| format!("{before} acknowledged, then {after}, with nowhere to write"))
+        .and_then(|()| settle(&mut plain_feed, &plain, "acknowledgements stopped"));
+    Ok([with_spool, without])
+}
+
 /// What a process left in its spool when it died is forwarded by the next.
-fn killed(node: &Node, keyspace: &Keyspace) -> Result<Findings> {
+fn killed_both(node: &Node, keyspace: &Keyspace) -> Result<Findings> {
     let (tidemill, mut feed) = start(spooling(keyspace)?)?;
     node.kill()?;
     feed.wait_more(500, SOON)?;

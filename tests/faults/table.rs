@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-/// What the judges found in one row; all but the note must be zero.
+/// What the judges found in one row; all from `lost` to `stalled` must be zero.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
+    /// Messages that may have been sent.
+    pub(crate) issued: u64,
+    /// Messages that must be there.
+    pub(crate) acknowledged: u64,
+    /// Messages that were read.
+    pub(crate) read: u64,
     /// Samples of acknowledged messages that cannot be read.
     pub(crate) lost: usize,
     /// Samples read that nobody sent, or with another value.
@@ -29,6 +35,9 @@ pub(crate) struct Findings {
 
 impl std::ops::AddAssign for Findings {
     fn add_assign(&mut self, other: Self) {
+        self.issued += other.issued;
+        self.acknowledged += other.acknowledged;
+        self.read += other.read;
         self.lost += other.lost;
         self.invented += other.invented;
         self.duplicated += other.duplicated;
@@ -36,7 +45,10 @@ impl std::ops::AddAssign for Findings {
         self.stalled += other.stalled;
         self.went_on = self.went_on.max(other.went_on);
         self.drained = self.drained.max(other.drained);
-        self.note = if self.note.is_empty() { other.note } else { format!("{}; {}", self.note, other.note) };
+        if !self.note.is_empty() && !other.note.is_empty() {
+            self.note.push_str("; ");
+        }
+        self.note.push_str(&other.note);
     }
 }
 
@@ -46,7 +58,12 @@ static ROWS: Mutex<Vec<(&'static str, Result<Findings, String>)>> = Mutex::new(V
 pub(crate) fn judge(row: &'static str, findings: Result<Findings>) -> Result<()> {
     let shown = findings.as_ref().map(Clone::clone).map_err(|error| format!("{error:#}"));
     ROWS.lock().unwrap_or_else(PoisonError::into_inner).push((row, shown));
-    let Findings { lost, invented, duplicated, reordered, stalled, note, .. } = findings?;
+    let Findings { issued, acknowledged, lost, invented, duplicated, reordered, stalled, note, .. } =
+        findings?;
+    ensure!(
+        acknowledged > 0 && issued >= acknowledged,
+        "{row}: {acknowledged} acknowledged of {issued} issued"
+    );
     let clean = lost + invented + duplicated == 0 && reordered + stalled == 0;
     ensure!(
         clean,
@@ -64,6 +81,9 @@ pub(crate) fn table() -> String {
         return text;
     }
     _ = write!(text, "\n{:<46}", "fault");
+    for head in ["issued", "acked", "read"] {
+        _ = write!(text, "{head:>9}");
+    }
     for head in ["lost", "invented", "duplicated", "reordered", "stalled", "fresh s", "drained s"] {
         _ = write!(text, "{head:>11}");
     }
@@ -72,6 +92,9 @@ pub(crate) fn table() -> String {
         _ = write!(text, "{row:<46}");
         match findings {
             Ok(found) => {
+                for number in [found.issued, found.acknowledged, found.read] {
+                    _ = write!(text, "{number:>9}");
+                }
                 for number in [found.lost, found.invented, found.duplicated] {
                     _ = write!(text, "{number:>11}");
                 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use tidemill_tests::api::Accounting;
 use tidemill_tests::cassandra::{Keyspace, Node};
 use tidemill_tests::environment;
@@ -18,19 +18,33 @@ use tidemill_tests::wait;
 
 use crate::broker::wait_consumed;
 use crate::judge::{readable, settle, settle_broker};
-use crate::store::{Row, run_rows, spooling, start};
+use crate::store::{Judged, Row, one, run_rows, spooling, start};
 use crate::table::Findings;
-use crate::{PLAN, SOON};
+use crate::{PLAN, SOON, later};
 
 const ROWS: [Row; 6] = [
-    ("store overloaded, no spool", |node, keyspace| {
-        overloaded(node, Builder::new()?.with_cassandra(keyspace))
-    }),
-    ("store overloaded, spool takes over", |node, keyspace| overloaded(node, spooling(keyspace)?)),
-    ("store far away, then cut off", far),
-    ("connections to the store half open", half_open),
-    ("one of two ingesters of a group killed", group),
-    ("one of two ingesters leaves for good", scale_in),
+    |node, keyspace| {
+        overloaded(node, Builder::new().map(|builder| builder.with_cassandra(keyspace)), &NO_SPOOL)
+    },
+    |node, keyspace| overloaded(node, spooling(keyspace), &SPOOL),
+    |node, keyspace| one("store slow and far away, then cut off", far(node, keyspace)),
+    |node, keyspace| one("connections to the store half open", half_open(node, keyspace)),
+    |_, keyspace| one("one of two ingesters of a group killed", group(keyspace)),
+    |_, keyspace| one("one of two ingesters leaves for good", scale_in(keyspace)),
+];
+
+/// What a store that has too much to do answers, with the names of rows.
+type Refusals = [(Failure, &'static str); 3];
+
+const NO_SPOOL: Refusals = [
+    (Failure::Overloaded, "store answers Overloaded, no spool"),
+    (Failure::Unavailable, "store answers Unavailable, no spool"),
+    (Failure::WriteTimeout, "store answers WriteTimeout, no spool"),
+];
+const SPOOL: Refusals = [
+    (Failure::Overloaded, "store answers Overloaded, spool takes over"),
+    (Failure::Unavailable, "store answers Unavailable, spool takes over"),
+    (Failure::WriteTimeout, "store answers WriteTimeout, spool takes over"),
 ];
 
 /// Runs all rows, then says which failed.
@@ -42,26 +56,42 @@ fn address(node: &Node) -> Result<SocketAddr> {
     Ok(node.contact_point().parse()?)
 }
 
-/// Much is refused, some is carried out and said to have timed out; for a while, everything.
-fn overloaded(node: &Node, builder: Builder) -> Result<Findings> {
-    let mut proxy = Overloaded::start(address(node)?)?;
-    let builder = builder.set("store.cassandra.contact_points", vec![proxy.contact_point()]);
-    let (tidemill, mut feed) = start(builder)?;
+/// Much is refused, some is carried out and said to have timed out; for a while, everything. One ingester for all kinds,
+/// with devices of their own time for each.
+fn overloaded(node: &Node, builder: Result<Builder>, refusals: &Refusals) -> Judged {
+    let started = builder.and_then(|builder| {
+        let proxy = Overloaded::start(address(node)?)?;
+        let tidemill = builder.set("store.cassandra.contact_points", vec![proxy.contact_point()]).start()?;
+        Ok((proxy, tidemill))
+    });
+    match started {
+        Ok((mut proxy, tidemill)) => {
+            let rows = refusals.iter().zip(0..);
+            rows.map(|(&(failure, name), nth)| (name, refused(&mut proxy, &tidemill, (failure, nth))))
+                .collect()
+        }
+        Err(error) => refusals.iter().map(|(_, name)| (*name, Err(anyhow!("{error:?}")))).collect(),
+    }
+}
+
+fn refused(proxy: &mut Overloaded, tidemill: &Tidemill, (failure, nth): (Failure, i64)) -> Result<Findings> {
+    let settings = Settings::new(tidemill.mqtt_address(), &format!("feed-{nth}"), Protocol::V5);
+    let mut feed = Feed::start(later(nth), settings)?;
+    feed.wait_more(200, SOON)?;
+    let before = proxy.failed();
     let rounds = if environment::all_faults() { 4 } else { 1 };
     for _ in 0..rounds {
-        for failure in [Failure::Overloaded, Failure::Unavailable, Failure::WriteTimeout] {
-            let before = proxy.failed();
-            proxy.fail(failure, 60);
-            let got_through = feed.wait_more(50, SOON);
-            proxy.fail(failure, 100);
-            wait::pause(Duration::from_secs(2));
-            proxy.pass();
-            got_through.with_context(|| format!("{failure:?} of 60 % let nothing through"))?;
-            feed.wait_more(100, SOON).with_context(|| format!("after {failure:?}"))?;
-            ensure!(proxy.failed() > before, "nothing failed with {failure:?}");
-        }
+        proxy.fail(failure, 60);
+        let got_through = feed.wait_more(50, SOON);
+        proxy.fail(failure, 100);
+        wait::pause(Duration::from_secs(2));
+        proxy.pass();
+        got_through.with_context(|| format!("{failure:?} of 60 % let nothing through"))?;
+        feed.wait_more(100, SOON).with_context(|| format!("after {failure:?}"))?;
     }
-    settle(&mut feed, &tidemill, &format!("{} requests failed, of 3 kinds", proxy.failed()))
+    let failed = proxy.failed() - before;
+    ensure!(failed > 0, "nothing failed with {failure:?}");
+    settle(&mut feed, tidemill, &format!("{failed} requests failed"))
 }
 
 /// Everything takes longer, and now and then all connections are gone at once.
@@ -107,7 +137,7 @@ fn ingester(broker: &Mosquitto, keyspace: &Keyspace, name: &str) -> Result<Build
 }
 
 /// What a dead ingester had not acknowledged arrives.
-fn group(_: &Node, keyspace: &Keyspace) -> Result<Findings> {
+fn group(keyspace: &Keyspace) -> Result<Findings> {
     let broker = Mosquitto::start(&mosquitto::Settings::default())?;
     let [first, second] = ["first", "second"].map(|name| ingester(&broker, keyspace, name)?.start());
     let (first, second) = (first?, second?);
@@ -120,7 +150,7 @@ fn group(_: &Node, keyspace: &Keyspace) -> Result<Findings> {
 }
 
 /// It takes its subscriptions back, drains, and never comes again: all that it leaves goes to the other.
-fn scale_in(_: &Node, keyspace: &Keyspace) -> Result<Findings> {
+fn scale_in(keyspace: &Keyspace) -> Result<Findings> {
     let broker = Mosquitto::start(&mosquitto::Settings::default())?;
     let first = ingester(&broker, keyspace, "first")?.start()?;
     let second = ingester(&broker, keyspace, "second")?.set("ingest.mqtt.leave_on_stop", true).start()?;

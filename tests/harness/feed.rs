@@ -126,7 +126,11 @@ impl Feed {
 
     /// Reads everything back and says what is wrong with it.
     pub fn verdict(&self, http: &Http) -> Result<Verdict> {
-        let acknowledged = self.acknowledged();
+        self.verdict_on(self.acknowledged(), http)
+    }
+
+    /// The same where others say what must be there.
+    pub fn verdict_on(&self, acknowledged: BTreeSet<u64>, http: &Http) -> Result<Verdict> {
         let read = api::plan_samples(http, &self.plan)?;
         let mut checker = Checker::new(self.plan, self.issued_numbers(), acknowledged);
         for sample in read {

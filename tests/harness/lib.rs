@@ -27,6 +27,7 @@ pub mod random;
 pub mod real;
 pub mod relay;
 pub mod slot;
+pub mod tap;
 pub mod tidemill;
 pub mod wait;
 pub mod windows;

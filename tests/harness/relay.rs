@@ -1,7 +1,7 @@
 //! A TCP relay on loopback between a client and a server, for faults on the wire: connections
 //! are cut, held (open, and nothing passes: a half-open connection) or delayed.
 //!
-//! It knows no protocol. What it has taken from one side and not yet passed on is bounded, and
+//! It knows no protocol, but may be listened in on. What it has taken from one side and not yet passed on is bounded, and
 //! lost when it cuts, as in a network.
 
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::ports::Port;
+use crate::tap::{Tap, Way, Wire};
 
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks on the way in one direction of one connection.
@@ -58,6 +59,15 @@ impl Relay {
 
     /// As [`Relay::start`], on a port of the caller's.
     pub fn start_on(port: Port, target: SocketAddr) -> Result<Self> {
+        Self::start_tapped(port, target, None)
+    }
+
+    /// As [`Relay::start`], between a consumer and its broker, on whom `tap` listens in.
+    pub fn tapped(broker: SocketAddr, tap: &Arc<Tap>) -> Result<Self> {
+        Self::start_tapped(Port::claim()?, broker, Some(Arc::clone(tap)))
+    }
+
+    fn start_tapped(port: Port, target: SocketAddr, tap: Option<Arc<Tap>>) -> Result<Self> {
         let (weather, seen) = watch::channel(Weather { mode: Mode::Pass, delay: Duration::ZERO, cuts: 0 });
         let connections = Arc::new(AtomicU64::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -65,7 +75,7 @@ impl Relay {
         let counted = Arc::clone(&connections);
         let thread = std::thread::Builder::new()
             .name(format!("relay to {target}"))
-            .spawn(move || runtime.block_on(accept(listener, target, seen, counted)))?;
+            .spawn(move || runtime.block_on(accept(listener, (target, tap), seen, counted)))?;
         Ok(Self { port, weather: Some(weather), connections, thread: Some(thread) })
     }
 
@@ -123,7 +133,7 @@ impl Drop for Relay {
 
 async fn accept(
     listener: TcpListener,
-    target: SocketAddr,
+    (target, tap): (SocketAddr, Option<Arc<Tap>>),
     mut weather: watch::Receiver<Weather>,
     connections: Arc<AtomicU64>,
 ) {
@@ -141,18 +151,22 @@ async fn accept(
             && mode != Mode::Cut
         {
             connections.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(carry((client, target), cuts, weather.clone()));
+            tokio::spawn(carry((client, target, tap.clone()), cuts, weather.clone()));
         }
     }
 }
 
 /// One connection, until both directions have ended, an error, or another cut than those before it.
-async fn carry((client, target): (TcpStream, SocketAddr), cuts: u64, weather: watch::Receiver<Weather>) {
+async fn carry(
+    (client, target, tap): (TcpStream, SocketAddr, Option<Arc<Tap>>),
+    cuts: u64,
+    weather: watch::Receiver<Weather>,
+) {
     let mut until_cut = weather.clone();
     tokio::select! {
         biased;
         _ = until_cut.wait_for(|weather| weather.cuts > cuts) => {}
-        ended = relay(client, target, weather) => {
+        ended = relay(client, (target, tap), weather) => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a relayed connection ended");
             }
@@ -160,34 +174,56 @@ async fn carry((client, target): (TcpStream, SocketAddr), cuts: u64, weather: wa
     }
 }
 
-async fn relay(client: TcpStream, target: SocketAddr, weather: watch::Receiver<Weather>) -> Result<()> {
+async fn relay(
+    client: TcpStream,
+    (target, tap): (SocketAddr, Option<Arc<Tap>>),
+    weather: watch::Receiver<Weather>,
+) -> Result<()> {
+    let wire = Arc::new(Wire::default());
+    let ear = |way| tap.clone().map(|tap| Ear { tap, wire: Arc::clone(&wire), way });
     let server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     tokio::try_join!(
-        pump(client_read, server_write, weather.clone()),
-        pump(server_read, client_write, weather),
+        pump(client_read, server_write, ear(Way::ToBroker), weather.clone()),
+        pump(server_read, client_write, ear(Way::ToConsumer), weather),
     )?;
     Ok(())
 }
 
-async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, weather: watch::Receiver<Weather>) -> Result<()> {
+/// Who listens in on one direction of one connection.
+struct Ear {
+    tap: Arc<Tap>,
+    wire: Arc<Wire>,
+    way: Way,
+}
+
+async fn pump(
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    ear: Option<Ear>,
+    weather: watch::Receiver<Weather>,
+) -> Result<()> {
     let (sender, receiver): Chunks = mpsc::channel(CHUNKS_MAX);
-    tokio::try_join!(read(from, sender, weather.clone()), write(to, receiver, weather))?;
+    tokio::try_join!(read(from, sender, ear, weather.clone()), write(to, receiver, weather))?;
     Ok(())
 }
 
 async fn read(
     mut from: OwnedReadHalf,
     chunks: mpsc::Sender<(Instant, Vec<u8>)>,
+    ear: Option<Ear>,
     weather: watch::Receiver<Weather>,
 ) -> Result<()> {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         if from.read_buf(&mut chunk).await? == 0 {
             return Ok(());
+        }
+        if let Some(Ear { tap, wire, way }) = &ear {
+            tap.pass(wire, *way, &chunk);
         }
         let delay = weather.borrow().delay;
         chunks.send((Instant::now() + delay, chunk)).await?;
