@@ -3,8 +3,9 @@
 //! The client library is polled while a group waits for room in the pipeline and while groups become durable:
 //! nothing downstream is awaited where the broker is listened to. An acknowledgement belongs to the connection its
 //! message came on. When that ends, what is due later is dropped ([`Window::forget_acks`]): the broker sends the
-//! message again, and then it is known, acknowledged when it is durable, and not stored again. The check and the hand-over to the library happen in this
-//! task without a wait between, so no acknowledgement can slip into the next connection.
+//! message again, and then it is known, acknowledged once it is durable, and not stored again. The check and the
+//! hand-over to the library happen in this task without a wait between, so no acknowledgement can slip into the next
+//! connection.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
