@@ -1,5 +1,5 @@
 //! CBOR (RFC 8949) as [`Tokens`]: definite and indefinite lengths, half to double precision, times (tags 0 and 1),
-//! decimal fractions (tag 4); other tags are passed over. The encoding itself is read by `minicbor`.
+//! integers of up to 120 bits (tags 2 and 3), decimal fractions (tag 4); other tags are passed over. The encoding itself is read by `minicbor`.
 
 use std::borrow::Cow;
 
@@ -13,6 +13,8 @@ use super::{Fault, TimeUnit, time};
 
 /// Tags in front of one value.
 const TAGS_MAX: usize = 8;
+/// Bytes of an integer beyond which no value is near.
+const INTEGER_BYTES_MAX: usize = 15;
 /// The byte that ends what has no length.
 const BREAK: u8 = 0xff;
 
@@ -26,6 +28,9 @@ enum Meaning {
     Plain,
     TimeText,
     TimeNumber,
+    /// Bytes that are an integer, or −1 minus it.
+    Integer,
+    NegativeInteger,
     Fraction,
 }
 
@@ -59,6 +64,10 @@ impl<'a> Cbor<'a> {
                 Meaning::TimeText
             } else if tag == Tag::from(IanaTag::Timestamp) {
                 Meaning::TimeNumber
+            } else if tag == Tag::from(IanaTag::PosBignum) {
+                Meaning::Integer
+            } else if tag == Tag::from(IanaTag::NegBignum) {
+                Meaning::NegativeInteger
             } else if tag == Tag::from(IanaTag::Decimal) {
                 Meaning::Fraction
             } else {
@@ -85,6 +94,17 @@ impl<'a> Cbor<'a> {
         let exponent = self.0.i32().map_err(|_| refused(what))?;
         let mantissa = self.0.i64().map_err(|_| refused(what))?;
         Ok(Num::Fraction(Decimal::fraction(mantissa, exponent)))
+    }
+
+    /// Takes the bytes of an integer, the highest first.
+    fn integer(&mut self) -> Result<i128, Fault> {
+        let bytes = self.0.bytes().map_err(|_| refused("a tagged integer is a string of bytes"))?;
+        let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+        let digits = bytes.get(zeros..).unwrap_or_default();
+        if digits.len() > INTEGER_BYTES_MAX {
+            return Err(Fault::IntegerTooLong);
+        }
+        Ok(digits.iter().fold(0, |integer, &byte| (integer << 8) | i128::from(byte)))
     }
 
     fn plain(&mut self, of: Type) -> Result<Token<'a>, Fault> {
@@ -136,14 +156,20 @@ impl<'a> Tokens<'a> for Cbor<'a> {
 
     fn next(&mut self) -> Result<Token<'a>, Fault> {
         let meaning = self.tags()?;
-        if matches!(meaning, Meaning::Fraction) {
-            return self.fraction().map(Token::Number);
+        let number = match meaning {
+            Meaning::Fraction => Some(self.fraction()?),
+            Meaning::Integer => Some(Num::Integer(self.integer()?)),
+            Meaning::NegativeInteger => Some(Num::Integer(-1 - self.integer()?)),
+            Meaning::Plain | Meaning::TimeText | Meaning::TimeNumber => None,
+        };
+        if let Some(number) = number {
+            return Ok(Token::Number(number));
         }
         let of = self.datatype()?;
         let token = self.plain(of)?;
         let no_time = refused("a tagged time that is none");
         match meaning {
-            Meaning::Plain | Meaning::Fraction => Ok(token),
+            Meaning::Plain | Meaning::Integer | Meaning::NegativeInteger | Meaning::Fraction => Ok(token),
             Meaning::TimeText => time::from_text(&token.into_text().ok_or(no_time)?).map(Token::Time),
             Meaning::TimeNumber => {
                 token.into_number().ok_or(no_time)?.time(TimeUnit::Seconds).map(Token::Time)

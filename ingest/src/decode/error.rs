@@ -71,6 +71,9 @@ pub enum Fault {
     /// A SenML record breaks the rules of RFC 8428.
     #[error("not SenML: {0}")]
     Senml(&'static str),
+    /// The name of a SenML record, base name and name together, breaks the rules of RFC 8428.
+    #[error("not SenML: {0}")]
+    SenmlName(&'static str),
     /// A SenML record has a label that must be understood.
     #[error("the SenML label {0:?} must be understood and is not")]
     SenmlLabel(String),
@@ -132,9 +135,12 @@ pub enum Fault {
     /// A number that no double can hold.
     #[error("a number out of the range of a double")]
     NumberOutOfRange,
-    /// An integer beyond 64 bits that a double would change.
-    #[error("an integer beyond 64 bits that no double represents exactly")]
+    /// An integer outside of 64 bits with a sign that a double would change.
+    #[error("an integer outside of 64 bits with a sign, and no double represents it exactly")]
     IntegerInexact,
+    /// An integer of more bits than are looked at.
+    #[error("an integer of more than 120 bits")]
+    IntegerTooLong,
     /// The name of a metric or tag is not valid.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -147,11 +153,11 @@ pub enum Fault {
     /// `ts` is neither a number nor a string.
     #[error("\"ts\" must be a number or an RFC 3339 string")]
     TimeKind,
-    /// `ts` is a string that is no RFC 3339 time.
-    #[error("\"ts\" is not an RFC 3339 time such as 2024-05-01T12:00:00Z")]
+    /// A time is text that is not RFC 3339.
+    #[error("the time is not RFC 3339, such as 2024-05-01T12:00:00Z")]
     TimeText,
-    /// `ts` is a time that cannot be stored.
-    #[error("\"ts\" lies outside of the years 1684 to 2255; is its unit right?")]
+    /// A time that cannot be stored.
+    #[error("the time lies outside of the years 1684 to 2255; is its unit right?")]
     TimeOutOfRange,
 }
 
@@ -201,8 +207,8 @@ impl Fault {
             | Self::TextTooLong(_) => "limit",
             Self::NoBirth(_) => NO_BIRTH,
             Self::Unstorable(_) => "unsupported_type",
-            Self::NumberOutOfRange | Self::IntegerInexact => "number",
-            Self::Name(_) => "name",
+            Self::NumberOutOfRange | Self::IntegerInexact | Self::IntegerTooLong => "number",
+            Self::Name(_) | Self::SenmlName(_) => "name",
             Self::TagNotText | Self::TagsNotAnObject => "tags",
             Self::TimeKind | Self::TimeText | Self::TimeOutOfRange => "time",
         }

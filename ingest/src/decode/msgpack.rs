@@ -68,6 +68,9 @@ impl<'a> MessagePack<'a> {
     }
 }
 
+/// Nanoseconds of a timestamp are fewer than these.
+const NANOS: i64 = 1_000_000_000;
+
 /// 32 bits of seconds; 30 bits of nanoseconds and 34 of seconds; or 32 bits of nanoseconds and 64 of seconds.
 fn timestamp(data: &[u8]) -> Result<Timestamp, Fault> {
     let (seconds, nanos) = if let Ok(seconds) = <[u8; 4]>::try_from(data) {
@@ -82,7 +85,10 @@ fn timestamp(data: &[u8]) -> Result<Timestamp, Fault> {
     } else {
         return Err(refused("a timestamp of a strange length"));
     };
-    let nanos = seconds.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(nanos));
+    if nanos >= NANOS {
+        return Err(refused("a timestamp with a second or more of nanoseconds"));
+    }
+    let nanos = seconds.checked_mul(NANOS).and_then(|whole| whole.checked_add(nanos));
     let nanos = nanos.ok_or(Fault::TimeOutOfRange)?;
     Timestamp::from_nanos(nanos).map_err(|_| Fault::TimeOutOfRange)
 }

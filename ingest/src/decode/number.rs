@@ -84,7 +84,14 @@ pub(super) fn untyped(text: &str) -> Option<Result<Value, Fault>> {
     if let Ok(integer) = text.parse::<i128>() {
         return Some(integer_value(integer));
     }
-    text.parse().ok().map(|double| Ok(Value::F64(double)))
+    match text.parse::<f64>() {
+        // Infinity is a word, and no number with digits is so large.
+        Ok(double) if double.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) => {
+            Some(Err(Fault::NumberOutOfRange))
+        }
+        Ok(double) => Some(Ok(Value::F64(double))),
+        Err(_) => None,
+    }
 }
 
 const DIGITS_MAX: u32 = 19;
@@ -352,6 +359,10 @@ mod tests {
         assert_eq!(kind("nan"), Some(Value::F64(f64::NAN)));
         assert_eq!((kind("on"), kind("1 2"), kind("0x10"), kind("")), (None, None, None, None));
         assert_eq!(untyped("18446744073709551615"), Some(Err(Fault::IntegerInexact)));
+        for text in ["1e999", "+1e999", "-01e999", ".1e999"] {
+            assert_eq!(untyped(text), Some(Err(Fault::NumberOutOfRange)), "{text}");
+        }
+        assert_eq!(untyped("-inf"), Some(Ok(Value::F64(f64::NEG_INFINITY))));
     }
 
     #[test]

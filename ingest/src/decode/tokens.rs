@@ -108,7 +108,7 @@ impl Open {
 pub(super) enum Num<'a> {
     /// Written in decimal.
     Written(Number<'a>),
-    /// An integer of up to 65 bits.
+    /// An integer of up to 128 bits.
     Integer(i128),
     /// A double.
     Double(f64),

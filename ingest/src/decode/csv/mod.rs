@@ -167,6 +167,7 @@ impl<'a> Rows<'a, '_> {
             }
             columns.push(CsvColumn::of(name.trim(), &self.layout.time_column));
             if self.next()? == Next::Line {
+                self.scanner.eat_line_end();
                 return Ok(columns);
             }
         }
@@ -195,6 +196,7 @@ impl<'a> Rows<'a, '_> {
         if found < columns.len() {
             return Err(Fault::Columns { expected: columns.len(), found });
         }
+        self.scanner.eat_line_end();
         self.sink.finish_point(time);
         Ok(())
     }
@@ -236,12 +238,12 @@ impl<'a> Rows<'a, '_> {
         }
     }
 
-    /// Takes what ends a field.
+    /// Takes what ends a field; the end of a line stays, so that what is wrong with its fields is said of it.
     fn next(&mut self) -> Result<Next, Fault> {
         if self.scanner.eat(self.layout.delimiter) {
             return Ok(Next::Field);
         }
-        if self.scanner.eat_line_end() || self.scanner.peek().is_none() {
+        if self.scanner.is_line_end() {
             return Ok(Next::Line);
         }
         Err(Fault::Malformed { format: "CSV", what: "something follows the closing quotes" })

@@ -54,10 +54,11 @@ fn what_does_not_fit_the_columns_is_refused_with_its_line() {
     let two = layout(&["ts", "v"]);
     let text = |text: &str| fault(&two, text.as_bytes()).1;
     assert_eq!(text("1,2\n1,2,3"), "at line 2 (byte 9): the line has 3 fields where there are 2 columns");
-    assert!(text("1").ends_with("the line has 1 fields where there are 2 columns"));
+    assert_eq!(text("1\n2,3"), "at line 1 (byte 1): the line has 1 fields where there are 2 columns");
+    assert_eq!(text("1,2\r\n3\r\n"), "at line 2 (byte 7): the line has 1 fields where there are 2 columns");
     assert!(text("1,\"x").ends_with("not CSV: the quotes do not end"));
     assert!(text("1,\"x\"y").ends_with("not CSV: something follows the closing quotes"));
-    assert!(text("yesterday,1").contains("is not an RFC 3339 time"));
+    assert!(text("yesterday,1").contains("the time is not RFC 3339"));
     assert!(text("").ends_with("the payload is empty"));
     assert!(text("\n\n").ends_with("there is no value to store"));
     assert_eq!(fault(&layout(&[]), b"ts,v\n").0, "no_samples");

@@ -163,6 +163,27 @@ fn cbor_has_numbers_of_every_size() {
 }
 
 #[test]
+fn cbor_has_integers_beyond_64_bits_where_a_double_holds_them() {
+    let tagged = |tag: u64, bytes: &[u8]| {
+        let said = cbor_value(|out| {
+            out.tag(minicbor::data::Tag::new(tag)).unwrap().bytes(bytes).unwrap();
+        });
+        said.map(|mut said| said.values.remove(0).1).map_err(|error| error.fault.label())
+    };
+    let two_to_the_64 = [1, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(tagged(2, &two_to_the_64), Ok(Value::F64(18_446_744_073_709_551_616.0)));
+    assert_eq!((tagged(2, b"\0\0\x07"), tagged(3, b"\x07")), (Ok(Value::I64(7)), Ok(Value::I64(-8))));
+    assert_eq!((tagged(2, b""), tagged(3, &[0; 40])), (Ok(Value::I64(0)), Ok(Value::I64(-1))));
+    assert_eq!(tagged(3, &two_to_the_64), Err("number"), "one beyond what a double holds");
+    assert_eq!(tagged(3, &[0xff; 8]), Ok(Value::F64(-18_446_744_073_709_551_616.0)));
+    assert_eq!((tagged(2, &[1; 15]), tagged(2, &[1; 16])), (Err("number"), Err("number")));
+    let no_bytes = cbor_value(|out| {
+        out.tag(minicbor::data::Tag::new(2)).unwrap().u8(1).unwrap();
+    });
+    assert_eq!(no_bytes.unwrap_err().fault.label(), "syntax");
+}
+
+#[test]
 fn times_may_be_tagged_and_then_have_a_unit_of_their_own() {
     let cbor = |tag: u64, write: fn(&mut minicbor::Encoder<Vec<u8>>)| {
         let mut out = minicbor::Encoder::new(Vec::new());
@@ -223,7 +244,12 @@ fn times_may_be_tagged_and_then_have_a_unit_of_their_own() {
     let wide = [b"\xc7\x0c\xff", &7_u32.to_be_bytes()[..], &(-5_i64).to_be_bytes()[..]].concat();
     assert_eq!(msgpack(&wide), nanos(-4_999_999_993));
     assert_eq!(msgpack(b"\xd6\x05\x65\x53\xf1\x00").unwrap_err().fault.label(), "syntax");
-    assert_eq!(msgpack(&[b"\xc7\x0c\xff", &[0x7f; 12][..]].concat()).unwrap_err().fault.label(), "time");
+    let refused = |nanos: u32, seconds: i64| {
+        let parts = [b"\xc7\x0c\xff", &nanos.to_be_bytes()[..], &seconds.to_be_bytes()[..]];
+        msgpack(&parts.concat()).unwrap_err().fault.label()
+    };
+    assert_eq!((refused(0, i64::MAX), refused(999_999_999, 1 << 40)), ("time", "time"));
+    assert_eq!(refused(1_000_000_000, 5), "syntax");
 }
 
 #[test]

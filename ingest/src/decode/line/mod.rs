@@ -3,8 +3,8 @@
 //! - The metric is `measurement.field`; tags are tags of the point.
 //! - Values: doubles, integers (`i`, `u`), booleans, strings in quotes. Integers stay exact.
 //! - The time is an integer in the template's unit (nanoseconds by default); without it, the time of receipt.
-//! - A backslash escapes a comma, an equals sign or a space in names, a quote or a backslash in strings, and stands for
-//!   itself elsewhere. Lines that are empty or begin with `#` are passed over.
+//! - A backslash escapes a comma or a space in names, an equals sign in those of tags and fields and in tags' values, a
+//!   quote or a backslash in strings, and stands for itself elsewhere. Lines that are empty or begin with `#` are passed over.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,23 @@ pub(super) struct Lines<'a, 'd> {
     pub(super) unit: Option<TimeUnit>,
     pub(super) name: &'d mut String,
 }
+
+/// How a name is written.
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    /// What ends it.
+    ends: &'static [u8],
+    /// Before what a backslash is no part of it.
+    is_escapable: fn(u8) -> bool,
+    /// What is wrong where there is none.
+    empty: &'static str,
+}
+
+const MEASUREMENT: Name =
+    Name { ends: b", ", is_escapable: is_escapable_in_measurement, empty: "the measurement is empty" };
+const TAG_KEY: Name = Name { ends: b"=, ", is_escapable, empty: "the key of a tag is empty" };
+const TAG_VALUE: Name = Name { ends: b"=, ", is_escapable, empty: "the value of a tag is empty" };
+const FIELD_KEY: Name = Name { ends: b"=, ", is_escapable, empty: "the key of a field is empty" };
 
 const fn refused(what: &'static str) -> Fault {
     Fault::Malformed { format: "line protocol", what }
@@ -61,11 +78,11 @@ impl<'a> Lines<'a, '_> {
 
     fn line(&mut self) -> Result<(), Fault> {
         self.sink.start_point();
-        let measurement = self.name(b", ", "the measurement is empty")?;
+        let measurement = self.name(&MEASUREMENT)?;
         while self.scanner.eat(b',') {
-            let key = self.name(b"=, ", "the key of a tag is empty")?;
+            let key = self.name(&TAG_KEY)?;
             self.expect(b'=', "expected = after the key of a tag")?;
-            let value = self.name(b", =", "the value of a tag is empty")?;
+            let value = self.name(&TAG_VALUE)?;
             self.sink.tag(&key, &value)?;
         }
         self.expect(b' ', "expected a space before the fields")?;
@@ -75,7 +92,7 @@ impl<'a> Lines<'a, '_> {
         self.name.push('.');
         let front = self.name.len();
         loop {
-            let key = self.name(b"=, ", "the key of a field is empty")?;
+            let key = self.name(&FIELD_KEY)?;
             self.expect(b'=', "expected = after the key of a field")?;
             let value = self.value()?;
             self.name.truncate(front);
@@ -118,8 +135,9 @@ impl<'a> Lines<'a, '_> {
         if self.scanner.eat(byte) { Ok(()) } else { Err(refused(what)) }
     }
 
-    /// Takes a name up to one of `ends` that no backslash escapes.
-    fn name(&mut self, ends: &'static [u8], empty: &'static str) -> Result<Cow<'a, str>, Fault> {
+    /// Takes a name up to what ends it and no backslash escapes.
+    fn name(&mut self, of: &Name) -> Result<Cow<'a, str>, Fault> {
+        let Name { ends, is_escapable, empty } = *of;
         let start = self.scanner.offset();
         let mut escapes = false;
         while let Some(byte) = self.scanner.peek() {
@@ -194,6 +212,10 @@ fn double(text: &str) -> Result<f64, Fault> {
         Ok(_) => Err(Fault::NumberOutOfRange),
         Err(_) => Err(refused("a malformed number")),
     }
+}
+
+const fn is_escapable_in_measurement(byte: u8) -> bool {
+    matches!(byte, b',' | b' ')
 }
 
 const fn is_escapable(byte: u8) -> bool {

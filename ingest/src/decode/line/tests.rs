@@ -87,6 +87,8 @@ fn names_may_hold_what_ends_them_behind_a_backslash() {
         (r"my m,x.back\slash", Value::F64(3.0)),
     ];
     assert_eq!(said.values, pairs(&values));
+    // An equals sign ends no measurement, so nothing escapes it there.
+    assert_eq!(one(r"a\=b v=1").values, pairs(&[(r"a\=b.v", Value::F64(1.0))]));
 }
 
 #[test]
@@ -113,14 +115,17 @@ fn what_is_no_line_is_refused_with_its_line() {
         ("m v=1.5i", "an integer that is none of 64 bits"),
         ("m v=-1u", "an integer that is none of 64 bits"),
         ("m v=1e999", "a number out of the range of a double"),
-        ("m v=18446744073709551615u", "an integer beyond 64 bits that no double represents exactly"),
+        (
+            "m v=18446744073709551615u",
+            "an integer outside of 64 bits with a sign, and no double represents it exactly",
+        ),
         ("m v=\"on", "the string does not end"),
         ("m v=\"on\"x", "expected a comma, a space or the end of the line after a field"),
         ("m v=1 1.5", "expected the end of the line"),
         ("m v=1 now", "expected a time, an integer"),
         ("m v=1 5 6", "expected the end of the line"),
         ("m v=1,v=2", "the metric stands twice"),
-        ("m v=1 9223372036854775807", "\"ts\" lies outside of the years 1684 to 2255; is its unit right?"),
+        ("m v=1 9223372036854775807", "the time lies outside of the years 1684 to 2255; is its unit right?"),
         ("# nothing", "there is no value to store"),
     ];
     for (text, expected) in cases {
@@ -143,14 +148,16 @@ fn point() -> impl Strategy<Value = (String, Said)> {
     let tag_map = prop::collection::btree_map(name, "[a-z ,=]{0,5}[a-z]", 0..3);
     (name, tag_map, fields, prop::option::of(-4_000_000_000_000_000_000..4_000_000_000_000_000_000_i64))
         .prop_map(|(measurement, tag_map, fields, time)| {
-            let escape = |name: &str| name.replace(',', "\\,").replace('=', "\\=").replace(' ', "\\ ");
+            let escape_measurement = |name: &str| name.replace(',', "\\,").replace(' ', "\\ ");
+            let escape = |name: &str| escape_measurement(name).replace('=', "\\=");
             let tag_text: Vec<String> =
                 tag_map.iter().map(|(key, value)| format!(",{}={}", escape(key), escape(value))).collect();
             let tag_text = tag_text.concat();
             let field_text: Vec<String> =
                 fields.iter().map(|(key, (text, _))| format!("{}={text}", escape(key))).collect();
             let time_text = time.map_or(String::new(), |time| format!(" {time}"));
-            let line = format!("{}{tag_text} {}{time_text}", escape(&measurement), field_text.join(","));
+            let front = escape_measurement(&measurement);
+            let line = format!("{front}{tag_text} {}{time_text}", field_text.join(","));
             let values = fields.into_iter().map(|(key, (_, value))| (format!("{measurement}.{key}"), value));
             let time = time.map(|time| Timestamp::from_nanos(time).unwrap());
             (line, Said { time, tags: tag_map.into_iter().collect(), values: values.collect() })

@@ -7,8 +7,9 @@
 //!   a record has; it stands alone where a record has a name and nothing to add it to.
 //! - A time is base time + time in seconds; below 2²⁸ it is relative to the time of receipt. Without both it is the
 //!   time of receipt.
-//! - Binary data is refused, as are labels that must be understood (they end in `_`) and versions that need more than
-//!   RFC 8428 and the secondary units of RFC 9100. Units and update times are passed over.
+//! - Binary data is refused, as are labels that must be understood (they end in `_`), names with other characters than
+//!   RFC 8428 has them, and versions that differ or need more than that and the secondary units of RFC 9100. Units and
+//!   update times are passed over.
 //! - A record with nothing but base fields only sets them.
 
 use std::borrow::Cow;
@@ -47,6 +48,7 @@ pub(super) struct Walk<'a, 'd, T> {
 /// The base fields in force.
 #[derive(Debug, Default)]
 struct Bases<'a> {
+    version: Option<i64>,
     name: Option<Cow<'a, str>>,
     nanos: Option<i64>,
     value: Option<Num<'a>>,
@@ -211,7 +213,7 @@ impl<'a, 'd, T: Tokens<'a>> Walk<'a, 'd, T> {
             Label::Value => record.give(Given::Number(number(token)?))?,
             Label::Text => record.give(Given::Value(self.sink.text(&text(token)?)?))?,
             Label::Bool => record.give(Given::Value(Value::Bool(token.into_bool().ok_or(WRONG)?)))?,
-            Label::Version => check_version(&number(token)?)?,
+            Label::Version => self.bases.set_version(&number(token)?)?,
             Label::Data => return Err(Fault::SenmlData),
             Label::Unit | Label::BaseUnit => drop(text(token)?),
             Label::UpdateTime => drop(number(token)?),
@@ -246,6 +248,7 @@ impl<'a, 'd, T: Tokens<'a>> Walk<'a, 'd, T> {
         }
         self.name.clear();
         self.name.extend(self.bases.name.as_deref().into_iter().chain(name.as_deref()));
+        check_name(&self.name)?;
         let time = self.time(nanos)?;
         self.open_point(time)?;
         let cut = cut(&self.name);
@@ -345,14 +348,38 @@ fn double(value: &Value) -> f64 {
     }
 }
 
-fn check_version(number: &Num<'_>) -> Result<(), Fault> {
-    let is_known = |version| (DRAFTS..=VERSION).contains(&version) || version == VERSION | SECONDARY_UNITS;
-    if let Value::I64(version) = number.value()?
-        && is_known(version)
-    {
-        return Ok(());
+impl Bases<'_> {
+    /// Takes the version of the pack, which all records that say one agree about.
+    fn set_version(&mut self, number: &Num<'_>) -> Result<(), Fault> {
+        let is_known =
+            |version| (DRAFTS..=VERSION).contains(&version) || version == VERSION | SECONDARY_UNITS;
+        let Value::I64(version) = number.value()? else {
+            return Err(Fault::Senml("a version is an integer"));
+        };
+        if !is_known(version) {
+            return Err(Fault::Senml("the version needs features that are not known"));
+        }
+        if self.version.replace(version).is_some_and(|before| before != version) {
+            return Err(Fault::Senml("the records of a pack have different versions"));
+        }
+        Ok(())
     }
-    Err(Fault::Senml("the version needs features that are not known"))
+}
+
+/// Checks base name and name together (RFC 8428, 4.5.1).
+fn check_name(name: &str) -> Result<(), Fault> {
+    let may_be_in =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b':' | b'.' | b'/' | b'_');
+    match name.bytes().next() {
+        None => Err(Fault::SenmlName("a record has neither a name nor a base name")),
+        Some(first) if !first.is_ascii_alphanumeric() => {
+            Err(Fault::SenmlName("a name must begin with a letter from A to Z or a digit"))
+        }
+        Some(_) if !name.bytes().all(may_be_in) => Err(Fault::SenmlName(
+            "a name holds other characters than letters from A to Z, digits and - : . / _",
+        )),
+        Some(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

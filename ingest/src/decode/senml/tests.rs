@@ -128,7 +128,10 @@ fn what_rfc_8428_does_not_allow_is_refused_with_its_place() {
     assert!(text(json!([{"n": "a", "v": "1"}])).ends_with("of the wrong type"));
     assert!(text(json!([{"n": "a", "v": 1, "must_": 0}])).contains("\"must_\" must be understood"));
     assert!(text(json!([{"n": "a", "v": 1, "bver": 11}])).ends_with("features that are not known"));
-    assert_eq!(refused(&json!([{"v": 1}])).0, "name");
+    let mixed = json!([{"n": "a", "v": 1, "bver": 10}, {"n": "b", "v": 1, "bver": 5}]);
+    assert!(text(mixed).ends_with("the records of a pack have different versions"));
+    assert!(text(json!([{"n": "a", "v": 1, "bver": 10.5}])).ends_with("a version is an integer"));
+    assert!(text(json!([{"v": 1}])).ends_with("a record has neither a name nor a base name"));
     assert_eq!(refused(&json!([])).0, "no_samples");
     assert_eq!(refused(&json!([{"bn": "a:"}])).0, "no_samples");
     assert_eq!(refused(&json!([{"n": "a", "v": 1, "x": [[[[[[[[[[1]]]]]]]]]]}])).0, "limit");
@@ -136,6 +139,29 @@ fn what_rfc_8428_does_not_allow_is_refused_with_its_place() {
     assert_eq!(fault(&Format::SenmlJson, br#"[{"n":"a","v":1},]"#).0, "syntax");
     assert_eq!(fault(&Format::SenmlJson, br#"[{"n":"a","v":1}] x"#).0, "syntax");
     assert_eq!(fault(&Format::SenmlCbor, b"").0, "syntax");
+}
+
+#[test]
+fn names_are_as_rfc_8428_has_them() {
+    let refused = |base: &str, name: &str| {
+        let (label, text) =
+            refused(&json!([{"bn": "ok", "n": "a", "v": 1}, {"bn": base, "n": name, "v": 1}]));
+        assert!(label == "name" && text.starts_with("at /1 "), "{text}");
+        text
+    };
+    for (base, name) in [("", "-a"), (":", "a"), ("", "_"), ("", ".a"), ("/", "")] {
+        assert!(refused(base, name).contains("must begin with"), "{base} {name}");
+    }
+    for (base, name) in [("", "a b"), ("ä", "b"), ("a", "é"), ("a", "\u{0}"), ("a(", "b"), ("a", "b=")] {
+        let text = refused(base, name);
+        assert!(
+            text.contains("must begin with") || text.contains("other characters"),
+            "{base} {name}: {text}"
+        );
+    }
+    // Only both together count.
+    let said = decoded(&json!([{"bn": "", "n": "0", "v": 1}, {"bn": "a", "n": "-:._/b", "v": 1}]));
+    assert_eq!(said.len(), 2);
 }
 
 #[test]
