@@ -159,7 +159,8 @@ impl fmt::Display for TimeBound {
 }
 
 /// A timestamp as RFC 3339 text.
-struct Civil(Timestamp);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Civil(pub(crate) Timestamp);
 
 impl fmt::Display for Civil {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

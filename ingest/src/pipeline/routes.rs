@@ -147,6 +147,12 @@ impl Routes {
         self.entries.get(route.0)?.seldom.as_ref()?.sparkplug.as_ref()
     }
 
+    /// The source that `topic` names.
+    pub(super) fn source_of_topic(&mut self, topic: &[u8]) -> Result<Arc<Source>, TopicError> {
+        let route = self.route(topic)?;
+        self.source(route, "")
+    }
+
     /// The source of a message of `route` that carries `tags`.
     pub(super) fn source(&mut self, route: Route, tags: &str) -> Result<Arc<Source>, TopicError> {
         let entry = self.entries.get_mut(route.0);

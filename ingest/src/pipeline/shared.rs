@@ -22,7 +22,7 @@ use super::waiting::Waiting;
 use crate::config::{IngestConfig, RejectLimits};
 use crate::decode::NamePool;
 use crate::ledger::Share;
-use crate::metrics::{IngestMetrics, Rejected};
+use crate::metrics::{IngestMetrics, Rejected, SparkplugNoted};
 use crate::reject_counts::RejectCounts;
 use crate::reject_gate::{Claim, Keeping, KeptBefore, ROW_OVERHEAD, RejectGate};
 use crate::rejects::{Reject, waits};
@@ -83,6 +83,14 @@ impl Shared {
             let is_closed = matches!(refused, mpsc::error::TrySendError::Closed(_));
             assert!(is_closed, "the queue of births is smaller than the budget");
             self.tasks.fail(PipelineFailure::Ended { task: "births" });
+        }
+    }
+
+    /// Asks nodes for their births that were to be asked later.
+    pub(super) fn ask_what_is_due(&self, now: Timestamp) {
+        for command in self.sessions.due(now) {
+            let is_asked = self.commands.try_send(command).is_ok();
+            self.metrics.sparkplug(&SparkplugNoted::default(), is_asked);
         }
     }
 

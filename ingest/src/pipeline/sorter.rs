@@ -22,7 +22,7 @@ use crate::decode::sparkplug::{Kind, Session};
 use crate::decode::{DecodeError, Decoder, Fault, Message, NamePool, Payload};
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, SparkplugNoted};
-use crate::policy::{OutOfWindow, TimeBasis, TimeWindow};
+use crate::policy::{Civil, OutOfWindow, TimeBasis, TimeWindow};
 use crate::rejects::Reject;
 use crate::source::{Command, Publish};
 use crate::sparkplug::{Arrived, Occasion, Sessions, Why};
@@ -61,6 +61,8 @@ struct Scratch {
     message: Message,
     /// The sources of the points in `message`, until they are placed.
     sources: Vec<Arc<Source>>,
+    /// Those of its last points that are other sources than its topic names: the devices of a node that is gone.
+    offline: Vec<Arc<Source>>,
     placed: Placed,
     skews: Vec<f64>,
 }
@@ -163,52 +165,46 @@ impl Sorter {
         else {
             return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
         };
-        let received_at = window.received_at();
+        let (received_at, mut basis) = (window.received_at(), rules.times.basis);
+        self.scratch.offline.clear();
         if self.routes.sparkplug(route).is_some() {
             let reads_times = rules.reading.unit.is_some();
-            self.read_sparkplug(route, publish, (received_at, reads_times))?;
+            if self.read_sparkplug(route, publish, (received_at, reads_times))? == Kind::Death {
+                // A death was written before it came true: it is of the moment it is received, whatever the template.
+                basis = TimeBasis::Receipt;
+            }
         } else {
             let payload = Payload { bytes: &publish.payload, metric, received_at };
             self.decoder
                 .decode(&rules.reading, payload, &mut self.scratch.message)
-                .map_err(|error| Refused::dead(error.fault.label(), &error, 0))?;
+                .map_err(|error| Refused::unread(&error, received_at))?;
         }
-        self.judge(route)
+        self.judge(route, basis)
     }
 
     /// Checks times and sources of the message that was decoded.
-    fn judge(&mut self, route: Route) -> Result<usize, Refused> {
-        let Self { templates, windows, routes, scratch, .. } = self;
-        let Scratch { message, sources, skews, .. } = scratch;
+    fn judge(&mut self, route: Route, basis: TimeBasis) -> Result<usize, Refused> {
+        let Self { windows, routes, scratch, .. } = self;
+        let Scratch { message, sources, offline, skews, .. } = scratch;
         let (template, _) = routes.template(route);
-        let (Some(rules), Some(window)) = (templates.rules_at(template), windows.get(template)) else {
+        let Some(window) = windows.get(template) else {
             return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
         };
-        let samples = message.samples();
+        let (samples, points) = (message.samples(), message.points().count());
         if let Some(newest) = message.points().filter_map(|point| point.time).max() {
             let skew = window.skew(newest);
             skews.push(skew);
             routes.note_skew(route, skew);
         }
         sources.clear();
-        for point in message.points() {
-            match point.time {
-                Some(time) => window.check(time).map_err(|outside| Refused::outside(outside, samples))?,
-                None if rules.times.basis == TimeBasis::Payload => {
-                    return Err(Refused::dead(
-                        "time",
-                        &"a point has no time, and the template asks for one",
-                        samples,
-                    ));
-                }
-                // Beyond the eras that are known not even what comes now can be placed.
-                None => window
-                    .check(window.received_at())
-                    .map_err(|outside| Refused::outside(outside, samples))?,
-            }
+        let of_topic = points.saturating_sub(offline.len());
+        for (position, point) in message.points().take(of_topic).enumerate() {
+            let refused = |refused: Refused| Refused { samples, ..refused.of_point(position, points) };
+            check_time(point.time, basis, window).map_err(refused)?;
             let source = routes.source(route, point.tags);
-            sources.push(source.map_err(|error| Refused::dead("tags", &error, samples))?);
+            sources.push(source.map_err(|error| refused(Refused::dead("tags", &error, samples)))?);
         }
+        sources.append(offline);
         Ok(samples)
     }
 
@@ -228,9 +224,10 @@ impl Sorter {
         route: Route,
         publish: &Publish,
         (received_at, reads_times): (Timestamp, bool),
-    ) -> Result<(), Refused> {
+    ) -> Result<Kind, Refused> {
         let Self { routes, sessions, decoder, scratch, effects, metrics_per_message_max, replays, .. } = self;
-        let Some(topic) = routes.sparkplug(route) else { return Ok(()) };
+        let Some(topic) = routes.sparkplug(route) else { return Ok(Kind::Data) };
+        let kind = topic.kind;
         let dead = |error: DecodeError| Refused::dead(error.fault.label(), &error, 0);
         let opened = sessions.open(topic, &publish.payload, *metrics_per_message_max).map_err(dead)?;
         let session =
@@ -262,14 +259,16 @@ impl Sorter {
             let in_part = facts.unstorable.map(dead);
             *effects = Some(Effects { row: change.row, rebirth, noted, in_part });
         }
-        Ok(())
+        let devices = change.buried.iter().filter_map(|topic| routes.source_of_topic(topic.as_bytes()).ok());
+        scratch.offline.extend(devices);
+        decoder.add_offline(scratch.offline.len(), &mut scratch.message);
+        Ok(kind)
     }
 
     /// Whose a message of `topic` is, as a number: the device's where the topic names one, else the topic's own.
     pub(super) fn sender(&mut self, topic: &[u8]) -> u64 {
-        let device = self.routes.route(topic).ok().and_then(|route| self.routes.source(route, "").ok());
-        device.map_or_else(
-            || sender_of_topic(topic),
+        self.routes.source_of_topic(topic).map_or_else(
+            |_| sender_of_topic(topic),
             |source| xxh3_64([source.tenant().as_str(), source.device().as_str()].join("\0").as_bytes()),
         )
     }
@@ -359,8 +358,36 @@ impl Refused {
         Self { kind: RejectKind::DeadLetter, reason, detail: error.to_string(), samples }
     }
 
-    fn outside(outside: OutOfWindow, samples: usize) -> Self {
-        let (reason, detail) = (outside.bound.label(), outside.to_string());
-        Self { kind: RejectKind::Quarantine, reason, detail, samples }
+    /// A payload that cannot be read: in quarantine with both times where it says a time that nothing can store.
+    fn unread(error: &DecodeError, received_at: Timestamp) -> Self {
+        let dead = Self::dead(error.fault.label(), error, 0);
+        if error.fault != Fault::TimeOutOfRange {
+            return dead;
+        }
+        let detail = format!("{} (received at {})", dead.detail, Civil(received_at));
+        Self { kind: RejectKind::Quarantine, detail, ..dead }
     }
+
+    fn outside(outside: OutOfWindow) -> Self {
+        let (reason, detail) = (outside.bound.label(), outside.to_string());
+        Self { kind: RejectKind::Quarantine, reason, detail, samples: 0 }
+    }
+
+    /// The same, said of the point at `position` where there are several.
+    fn of_point(self, position: usize, points: usize) -> Self {
+        if points < 2 {
+            return self;
+        }
+        let detail = format!("point {} of {points}: {}", position + 1, self.detail);
+        Self { detail, ..self }
+    }
+}
+
+/// Whether a point of `time` is taken.
+fn check_time(time: Option<Timestamp>, basis: TimeBasis, window: &TimeWindow) -> Result<(), Refused> {
+    if time.is_none() && basis == TimeBasis::Payload {
+        return Err(Refused::dead("time", &"the point has no time, and the template asks for one", 0));
+    }
+    // Beyond the eras that are known not even what comes now can be placed.
+    window.check(time.unwrap_or(window.received_at())).map_err(Refused::outside)
 }

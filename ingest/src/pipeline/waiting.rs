@@ -261,6 +261,7 @@ impl<W: Wide> Taker<W> {
             tick.tick().await;
             let Some(shared) = self.shared.upgrade() else { return };
             let now = shared.clock.now();
+            shared.ask_what_is_due(now);
             let eras_known = shared.eras.current().complete_until > now;
             let Some(look) = shared.waiting.begin(Instant::now(), now, eras_known) else { continue };
             // What is in the spool is not in the store yet.

@@ -42,6 +42,8 @@ pub struct Sessions(Mutex<State>);
 struct State {
     nodes: HashMap<Arc<str>, Node>,
     metrics: usize,
+    /// Nodes that would have been asked for their births, had they not been asked a moment before.
+    owed: HashMap<Arc<str>, Why>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,8 @@ pub(crate) struct Change {
     pub(crate) row: Option<BirthRow>,
     /// Whether a sequence number was left out.
     pub(crate) is_gap: bool,
+    /// The devices that are gone with their node, as the topics of their own deaths.
+    pub(crate) buried: Vec<String>,
 }
 
 impl Sessions {
@@ -149,7 +153,7 @@ impl Sessions {
         let Arrived { payload, received_at, occasion } = arrived;
         let mut state = self.state();
         state.bound();
-        let State { nodes, metrics } = &mut *state;
+        let State { nodes, metrics, owed } = &mut *state;
         let node = nodes.entry(Arc::clone(&topic.node)).or_default();
         let is_gap = match (occasion, facts.seq) {
             (Occasion::Live(qos), Some(seq)) => node.is_gap(seq, topic, qos),
@@ -168,23 +172,28 @@ impl Sessions {
                 bytes::Bytes::new()
             },
         };
+        if topic.device.is_none() && topic.kind != Kind::Data && opened.online.is_some() && !is_old {
+            // It has just said all of it, or cannot say anything.
+            owed.remove(&topic.node);
+        }
+        let mut buried = Vec::new();
         let row = match (topic.kind, opened.online, &opened.birth) {
             (Kind::Birth, _, Some(birth)) => {
                 if !is_old {
-                    *metrics += birth.len();
+                    *metrics += weight(birth);
                     node.bear(topic, birth, received_at);
                 }
                 Some(row(BirthState::Born))
             }
             (Kind::Death, Some(false), _) => {
                 if !is_old {
-                    node.bury(topic);
+                    buried = node.bury(topic);
                 }
                 Some(row(BirthState::Dead))
             }
             _ => None,
         };
-        Change { row, is_gap }
+        Change { row, is_gap, buried }
     }
 
     /// Whether data of `node` cannot be read before the store was asked for its births; says so once in a while.
@@ -209,39 +218,48 @@ impl Sessions {
         let read = |row: &BirthRow| BirthCertificate::read(&row.payload, metrics_max).ok().map(Arc::new);
         let Some(birth) = read(own) else { return };
         let mut state = self.state();
-        let State { nodes, metrics } = &mut *state;
+        let State { nodes, metrics, .. } = &mut *state;
         let entry = nodes.entry(Arc::clone(node)).or_default();
         if entry.born_at.is_some() {
             return;
         }
-        *metrics += birth.len();
+        *metrics += weight(&birth);
         (entry.birth, entry.born_at) = (Some(birth), Some(own.received_at));
         let devices = rows.iter().filter(|row| {
             !row.device.is_empty() && row.state == BirthState::Born && row.received_at >= own.received_at
         });
         for row in devices {
             if let Some(birth) = read(row) {
-                *metrics += birth.len();
+                *metrics += weight(&birth);
                 entry.devices.entry(row.device.as_str().into()).or_insert(birth);
             }
         }
     }
 
-    /// The request that `node` publish its births again, unless it was asked a moment ago.
+    /// The request that `node` publish its births again. Where it was asked a moment ago, it is [due](Self::due) later,
+    /// unless its birth comes meanwhile.
     pub(crate) fn ask_for_rebirth(&self, node: &Arc<str>, why: Why, now: Timestamp) -> Option<Command> {
         let mut state = self.state();
-        let entry = state.nodes.entry(Arc::clone(node)).or_default();
-        if within(ASK_AGAIN_AFTER, entry.rebirth_asked_at, now) {
-            return None;
+        let State { nodes, owed, .. } = &mut *state;
+        if nodes.entry(Arc::clone(node)).or_default().may_be_asked(why, now) {
+            owed.remove(node);
+            return command::rebirth(node, now);
         }
-        if why == Why::Gap {
-            if within(ASK_AGAIN_AFTER_GAP, entry.gap_asked_at, now) {
-                return None;
-            }
-            entry.gap_asked_at = Some(now);
+        let owed = owed.entry(Arc::clone(node)).or_insert(why);
+        if why == Why::NoBirth {
+            *owed = why;
         }
-        entry.rebirth_asked_at = Some(now);
-        command::rebirth(node, now)
+        None
+    }
+
+    /// The requests that were put off and are due.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<Command> {
+        let mut state = self.state();
+        let State { nodes, owed, .. } = &mut *state;
+        let is_due = |node: &Arc<str>, why: &mut Why| {
+            nodes.get_mut(node).is_none_or(|node| node.may_be_asked(*why, now))
+        };
+        owed.extract_if(is_due).filter_map(|(node, _)| command::rebirth(&node, now)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -270,11 +288,25 @@ impl State {
         born.sort_unstable();
         let middle = born.get(born.len() / 2).copied().flatten();
         self.nodes.retain(|_, node| node.born_at > middle);
+        self.owed.retain(|node, _| self.nodes.contains_key(node));
         self.metrics = self.nodes.values().map(Node::metrics).sum();
     }
 }
 
 impl Node {
+    /// Whether it is asked for its births now, which is noted, or was a moment ago.
+    fn may_be_asked(&mut self, why: Why, now: Timestamp) -> bool {
+        let was_asked = within(ASK_AGAIN_AFTER, self.rebirth_asked_at, now)
+            || (why == Why::Gap && within(ASK_AGAIN_AFTER_GAP, self.gap_asked_at, now));
+        if !was_asked {
+            self.rebirth_asked_at = Some(now);
+            if why == Why::Gap {
+                self.gap_asked_at = Some(now);
+            }
+        }
+        !was_asked
+    }
+
     /// Takes a sequence number, which counts from 0 to 255 and around; a node's own birth begins anew. Whether messages
     /// are missing before it: not so where it may have come before.
     fn is_gap(&mut self, seq: u64, topic: &SparkplugTopic, qos: Qos) -> bool {
@@ -295,8 +327,7 @@ impl Node {
     }
 
     fn metrics(&self) -> usize {
-        let own = self.birth.as_ref().map_or(0, |birth| birth.len());
-        own + self.devices.values().map(|birth| birth.len()).sum::<usize>()
+        self.birth.iter().chain(self.devices.values()).map(|birth| weight(birth)).sum()
     }
 
     fn bear(&mut self, topic: &SparkplugTopic, birth: &Arc<BirthCertificate>, received_at: Timestamp) {
@@ -310,15 +341,23 @@ impl Node {
         self.devices.clear();
     }
 
-    fn bury(&mut self, topic: &SparkplugTopic) {
+    /// Ends a session; gives the devices that end with their node.
+    fn bury(&mut self, topic: &SparkplugTopic) -> Vec<String> {
         if let Some(device) = &topic.device {
             self.devices.remove(device);
-            return;
+            return Vec::new();
         }
         self.birth = None;
-        self.devices.clear();
         self.seq = None;
+        let mut devices: Vec<Arc<str>> = self.devices.drain().map(|(device, _)| device).collect();
+        devices.sort_unstable();
+        devices.iter().filter_map(|device| topic::of_device_death(&topic.node, device)).collect()
     }
+}
+
+/// What a birth counts for: its metrics, and one more, so that one without any counts, too.
+fn weight(birth: &BirthCertificate) -> usize {
+    birth.len() + 1
 }
 
 #[cfg(test)]

@@ -48,8 +48,9 @@ fn a_birth_is_in_force_until_the_death_of_its_session() {
     assert!(has_birth(&sessions, None));
     let (opened, change) = take(&sessions, &topic(Kind::Death, None), DEATH, None, 4);
     assert_eq!(opened.online, Some(false));
-    assert_eq!(change.row.map(|row| (row.state, row.payload.len())), Some((BirthState::Dead, 0)));
+    assert_eq!(change.row.as_ref().map(|row| (row.state, row.payload.len())), Some((BirthState::Dead, 0)));
     assert!(!has_birth(&sessions, None) && !has_birth(&sessions, Some("pump")));
+    assert_eq!(change.buried, ["spBv1.0/plant/DDEATH/edge/pump"]);
 }
 
 #[test]
@@ -118,6 +119,22 @@ fn births_that_answer_a_gap_do_not_make_the_next_gap_ask_at_once() {
 }
 
 #[test]
+fn a_request_that_is_put_off_is_made_later_unless_a_birth_comes() {
+    let (sessions, node) = (Sessions::default(), Arc::from("plant/edge"));
+    let ask = |why, millis| sessions.ask_for_rebirth(&node, why, at(millis)).is_some();
+    let due = |millis| sessions.due(at(millis)).len();
+    assert!(ask(Why::NoBirth, 0) && due(9_999) == 0, "one was made");
+    assert!(!ask(Why::Gap, 1) && !ask(Why::NoBirth, 2) && due(9_999) == 0);
+    assert_eq!([due(10_000), due(10_001), due(30_000)], [1, 0, 0]);
+    assert!(!ask(Why::NoBirth, 10_002));
+    take(&sessions, &topic(Kind::Birth, Some("pump")), BIRTH, Some(0), 10_003);
+    take(&sessions, &topic(Kind::Birth, None), BIRTH, Some(0), 10_004);
+    assert_eq!(due(30_000), 0, "it was born");
+    assert!(ask(Why::Gap, 40_000) && !ask(Why::Gap, 51_000));
+    assert_eq!([due(99_999), due(100_000), due(200_000)], [0, 1, 0]);
+}
+
+#[test]
 fn messages_that_are_sent_again_are_no_gap_and_numbers_out_of_range_are() {
     let sessions = Sessions::default();
     let data = topic(Kind::Data, None);
@@ -178,6 +195,6 @@ fn where_too_much_is_known_the_older_half_is_forgotten() {
     state.bound();
     let left = state.nodes.len();
     assert!((NODES_MAX / 2 - 10..=NODES_MAX / 2 + 10).contains(&left), "{left}");
-    assert_eq!(state.metrics, left * birth.len());
+    assert_eq!(state.metrics, left * weight(&birth));
     assert!(!state.nodes.contains_key("g/0") && state.nodes.contains_key(&*format!("x/{}", NODES_MAX - 1)));
 }

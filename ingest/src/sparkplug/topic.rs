@@ -24,6 +24,12 @@ const MESSAGES: [(&str, Kind, bool); 6] = [
     ("DDEATH", Kind::Death, true),
 ];
 
+/// The topic of the death of `device` of `node`, `group/edge_node`.
+pub(super) fn of_device_death(node: &str, device: &str) -> Option<String> {
+    let (group, edge_node) = node.split_once('/')?;
+    Some(format!("{NAMESPACE}/{group}/DDEATH/{edge_node}/{device}"))
+}
+
 /// A template of Sparkplug topics: all groups, or one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SparkplugTemplate {

@@ -127,6 +127,12 @@ impl Decoder {
         sparkplug::decode(payload, session, Sink::new(&self.limits, &mut self.names, message))
     }
 
+    /// Adds to the message of a node that is gone, which was decoded last, a point for each of its `devices`, which are
+    /// gone with it.
+    pub fn add_offline(&mut self, devices: usize, message: &mut Message) {
+        sparkplug::add_offline(devices, &mut self.names, message);
+    }
+
     /// Decodes a payload of a known format.
     fn known(
         &mut self,

@@ -4,7 +4,7 @@
 //!   values are samples like others.
 //! - Births, which name every metric, are remembered as [`BirthCertificate`]; data may then use aliases and leave types
 //!   out. Data that cannot be understood without a birth which was not seen is [`Fault::NoBirth`].
-//! - A birth adds `online = true`, a death `online = false`.
+//! - A birth adds `online = true`, a death `online = false`; the death of a node is that of its devices, too.
 //! - A message may say nothing that is stored (nulls alone, a death from before): that is no reason to refuse it.
 //! - Metrics that no series holds (data sets, templates, bytes, files, arrays; names, numbers, texts and times beyond what
 //!   is stored) keep neither the others from being stored nor a birth from being remembered; the first of them is
@@ -21,7 +21,7 @@ use tidemill_store::model::{Metric, Timestamp, Value};
 use payload::{DataType, MetricParts, Parts, Said};
 
 use super::sink::Sink;
-use super::{DecodeError, Fault};
+use super::{DecodeError, Fault, Message, MetricNames};
 
 /// The metric that says whether a node or device is there.
 const ONLINE: &str = "online";
@@ -175,6 +175,17 @@ pub(super) fn decode(payload: &[u8], session: Session<'_>, mut sink: Sink<'_>) -
     }
     points.finish();
     Ok(facts)
+}
+
+/// Adds a point that says so for each of `devices` that are gone.
+pub(super) fn add_offline(devices: usize, names: &mut MetricNames, message: &mut Message) {
+    for _ in 0..devices {
+        names.start_point();
+        if let Ok((slot, _)) = names.enter(ONLINE) {
+            message.value(slot, Value::Bool(false));
+            message.finish_point(None);
+        }
+    }
 }
 
 fn failed((fault, offset): (Fault, usize)) -> DecodeError {

@@ -234,7 +234,67 @@ fn two_changes_at_one_time_are_both_there_the_later_one_last() {
     assert_eq!(said, [point(None, &[("a", Value::F64(1.0))]), point(None, &[("a", Value::F64(2.0))])]);
 }
 
+/// A field of protobuf that is an integer.
+fn integer_field(number: u8, mut rest: u64) -> Vec<u8> {
+    let mut field = vec![number << 3];
+    while rest >= 0x80 {
+        field.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+        rest >>= 7;
+    }
+    field.push(u8::try_from(rest).unwrap());
+    field
+}
+
+/// A field of protobuf that is a text of less than 128 bytes.
+fn text_field(number: u8, text: &str) -> Vec<u8> {
+    [&[number << 3 | 2, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat()
+}
+
+/// A data type, the field of a value of it, and the value.
+fn typed() -> impl Strategy<Value = (u8, Vec<u8>, Value)> {
+    let int = |of, bits, value| (of, integer_field(10, bits), Value::I64(value));
+    let long = |of, bits, value| (of, integer_field(11, bits), Value::I64(value));
+    let float = |v: f32| (9, [&[0x65][..], &v.to_le_bytes()].concat(), Value::F64(v.into()));
+    let double = |v: f64| (10, [&[0x69][..], &v.to_le_bytes()].concat(), Value::F64(v));
+    prop_oneof![
+        any::<i8>().prop_map(move |v| int(1, v.cast_unsigned().into(), v.into())),
+        any::<i16>().prop_map(move |v| int(2, v.cast_unsigned().into(), v.into())),
+        any::<i32>().prop_map(move |v| int(3, v.cast_unsigned().into(), v.into())),
+        any::<i64>().prop_map(move |v| long(4, v.cast_unsigned(), v)),
+        any::<u8>().prop_map(move |v| int(5, v.into(), v.into())),
+        any::<u16>().prop_map(move |v| int(6, v.into(), v.into())),
+        any::<u32>().prop_map(move |v| int(7, v.into(), v.into())),
+        (0..=i64::MAX).prop_map(move |v| long(8, v.cast_unsigned(), v)),
+        any::<f32>().prop_map(float),
+        any::<f64>().prop_map(double),
+        any::<bool>().prop_map(|v| (11, integer_field(14, v.into()), Value::Bool(v))),
+        "[a-zä]{0,9}".prop_map(|v| (12, text_field(15, &v), Value::Text(v.into()))),
+        (0..=i64::MAX).prop_map(move |v| long(13, v.cast_unsigned(), v)),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn what_a_birth_names_is_read_by_name_and_by_alias_without_its_type(
+        metrics in prop::collection::vec((typed(), any::<u64>()), 1..9),
+    ) {
+        let (mut birth, mut data, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, ((of, value, means), alias)) in metrics.iter().enumerate() {
+            // Aliases of any size, no two alike.
+            let alias = integer_field(2, alias / 16 * 16 + u64::try_from(number).unwrap());
+            let name = format!("m{number}");
+            birth.extend(metric(&[&text_field(1, &name), &alias, &[0x20, *of], value]));
+            data.extend(metric(&[&alias, value]));
+            values.push((name, means.clone()));
+        }
+        let certificate = BirthCertificate::read(&birth, 10).unwrap();
+        let (facts, mut said) = read(Kind::Birth, Some(&certificate), &birth).unwrap();
+        prop_assert_eq!((facts.passed_over, said.len()), (0, 1));
+        prop_assert_eq!(said.remove(0).values.split_off(1), values.clone());
+        let (_, mut said) = read(Kind::Data, Some(&certificate), &data).unwrap();
+        prop_assert_eq!(said.remove(0).values, values);
+    }
+
     #[test]
     fn any_bytes_give_samples_or_an_error_within_the_payload(payload: Vec<u8>) {
         if let Err(error) = read(Kind::Data, Some(&certificate()), &payload) {

@@ -219,6 +219,41 @@ async fn a_reject_is_kept_with_its_reason_before_it_is_settled_and_its_neighbour
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_that_is_not_taken_is_named_with_its_point_and_kept_with_both_times() {
+    let rig = Rig::new();
+    let mut intake = rig.pipeline.intake();
+    for payload in [
+        r#"[{"v": 1}, {"ts": 1800000000000, "v": 1}, {"ts": 946684800000, "v": 2}]"#,
+        r#"[{"v": 1}, {"v": 1, "tags": {"k": "1", "k": "2"}}]"#,
+        r#"{"ts": "9999-01-01T00:00:00Z", "v": 1}"#,
+    ] {
+        intake.submit(vec![publish("a", payload, Qos::AtLeastOnce)]).await.unwrap().await.unwrap();
+    }
+    let rejects = rig.rejects().await;
+    let kept: Vec<_> = rejects.iter().map(|row| (row.kind, &*row.reason, &*row.detail)).collect();
+    let expected = [
+        (
+            RejectKind::Quarantine,
+            "too_old",
+            "point 3 of 3: the event time 2000-01-01T00:00:00Z lies outside of what is accepted at \
+             2027-01-15T08:00:00Z: the earliest is 2017-01-14T08:00:00Z",
+        ),
+        (
+            RejectKind::DeadLetter,
+            "tags",
+            "point 2 of 2: topic and tags name no valid source: the tag \"k\" is given twice",
+        ),
+        (
+            RejectKind::Quarantine,
+            "time",
+            "at /ts (byte 29): the time lies outside of the years 1684 to 2255; is its unit right? \
+             (received at 2027-01-15T08:00:00.000000003Z)",
+        ),
+    ];
+    assert_eq!(kept, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_waits_for_its_rejects_and_for_its_segments() {
     for table in [&REJECTS, &SEGMENTS] {
         let rig = Rig::new();

@@ -10,11 +10,12 @@ use tidemill_store::model::Value;
 use tidemill_store::wide::{Faults, Faulty, Memory, WriteFault};
 use tokio::time::sleep;
 
-use super::rig::{Rig, config, eras};
+use super::rig::{Rig, Stored, config, eras};
 use crate::config::IngestConfig;
 use crate::decode::{Format, Reading, TimeUnit};
 use crate::metrics::WaitingCounts;
 use crate::pipeline::{PipelineIntake, Replayed};
+use crate::policy::{TimeBasis, TimeRule};
 use crate::reject_gate::ROW_OVERHEAD;
 use crate::rejects::replayed_at;
 use crate::source::{Intake, Publish, Qos};
@@ -24,17 +25,28 @@ const BIRTH: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_
 const STRUCTURED: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_structured.bin");
 const DATA: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_ndata.bin");
 
+const DEATH: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_ndeath.bin");
+
 fn sparkplug() -> IngestConfig {
+    with_times(TimeBasis::default())
+}
+
+fn with_times(basis: TimeBasis) -> IngestConfig {
     let reading = Reading::new(Format::Sparkplug, Some(TimeUnit::Milliseconds));
-    let rules = Rules { reading, ..Rules::default() };
+    let times = TimeRule { basis, ..TimeRule::default() };
+    let rules = Rules { reading, times, ..Rules::default() };
     let template = "spBv1.0/{group}/{message}/{edge_node}/{device}";
     IngestConfig { templates: TopicTemplates::with_rules([(template, rules)]).unwrap(), ..config() }
 }
 
 fn on(memory: &Memory) -> Rig {
+    on_with(memory, sparkplug())
+}
+
+fn on_with(memory: &Memory, config: IngestConfig) -> Rig {
     let faults = Faults::new(1);
     let wide = Faulty::new(memory.clone(), faults.clone());
-    Rig::on(wide, memory.clone(), faults, eras(), sparkplug())
+    Rig::on(wide, memory.clone(), faults, eras(), config)
 }
 
 async fn send(intake: &mut PipelineIntake, message: &str, payload: &'static [u8]) {
@@ -96,6 +108,58 @@ async fn data_before_a_birth_is_kept_and_asks_for_one() {
     assert!(waiting(&rig).await.is_empty());
     let accounting = rig.accounting();
     assert_eq!((accounting.stored, accounting.dead_lettered, accounting.quarantined), (3, 1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_a_birth_that_is_put_off_is_made_later() {
+    let rig = on(&Memory::new());
+    let mut commands = rig.pipeline.commands().unwrap();
+    let mut intake = rig.pipeline.intake();
+    send(&mut intake, "NDATA", DATA).await;
+    assert!(commands.try_recv().is_ok());
+    send(&mut intake, "NDATA", DATA).await;
+    sleep(Duration::from_secs(8)).await;
+    assert!(commands.try_recv().is_err(), "it was asked a moment ago");
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(commands.try_recv().unwrap().topic, "spBv1.0/plant/NCMD/edge");
+    sleep(Duration::from_mins(5)).await;
+    assert!(commands.try_recv().is_err(), "nothing came since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn devices_are_gone_with_their_node_in_whatever_shards_they_are() {
+    for basis in [TimeBasis::PayloadElseReceipt, TimeBasis::Payload] {
+        let memory = Memory::new();
+        let first = on_with(&memory, with_times(basis));
+        let mut intake = first.pipeline.intake();
+        send(&mut intake, "NBIRTH", BIRTH).await;
+        for device in 0..9 {
+            let topic = Bytes::from(format!("spBv1.0/plant/DBIRTH/edge/d{device}"));
+            intake.submit(vec![Publish { topic, ..publish("", BIRTH) }]).await.unwrap().await.unwrap();
+        }
+        drop((first, intake));
+        let rig = Rig::restarted(&memory, with_times(basis));
+        let mut intake = rig.pipeline.intake();
+        sleep(Duration::from_secs(1)).await;
+        let topic = Bytes::from_static(b"spBv1.0/plant/DDEATH/edge/d3");
+        intake.submit(vec![Publish { topic, ..publish("", b"") }]).await.unwrap().await.unwrap();
+        for _ in 0..2 {
+            sleep(Duration::from_secs(1)).await;
+            send(&mut intake, "NDEATH", DEATH).await;
+        }
+        let mut gone: Vec<String> = rig.samples().await.into_iter().filter_map(offline).collect();
+        gone.sort();
+        gone.dedup();
+        assert_eq!(gone, ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "edge"]);
+        let accounting = rig.accounting();
+        assert_eq!((accounting.stored, accounting.dead_lettered, accounting.in_flight), (3, 0, 0));
+        assert_eq!(rig.metrics.samples().received, 1 + (2 + 8) + 2, "bdSeq and online");
+    }
+}
+
+/// The device that a sample says is not there.
+fn offline((device, metric, _, value): Stored) -> Option<String> {
+    (metric == "online" && value == Value::Bool(false)).then_some(device)
 }
 
 #[tokio::test(start_paused = true)]
