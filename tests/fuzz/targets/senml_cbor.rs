@@ -1,0 +1,9 @@
+//! libFuzzer's bytes for the decoder of SenML in CBOR.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../checks/formats.rs"]
+mod check;
+
+fuzz_target!(|data: &[u8]| check::check_named("senml_cbor", data));
