@@ -15,13 +15,26 @@ use super::problem::{Problem, ProblemKind};
 use super::{ApiState, Query, json_response, paths, suggest};
 
 /// Paths of this file, as [`paths`] lists them.
-pub(super) const PATHS: [&str; 7] =
-    ["/", "/healthz", "/readyz", "/metrics", "/openapi.json", STATUS_PATH, SPOOL_PATH];
+pub(super) const PATHS: [&str; 9] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    STATUS_PATH,
+    SPOOL_PATH,
+    REPLAY_PATH,
+    PURGE_PATH,
+];
 
 /// Where a process says what waits for the mill; served by whoever has one.
 pub const STATUS_PATH: &str = "/v1/status";
 /// Where a process says what waits in its spool; served by whoever has one.
 pub const SPOOL_PATH: &str = "/v1/spool";
+/// Where rejects are taken again.
+pub const REPLAY_PATH: &str = "/v1/rejects/replay";
+/// Where rejects are deleted.
+pub const PURGE_PATH: &str = "/v1/rejects/purge";
 
 /// One thing that is to be well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,6 +96,8 @@ Tidemill. Answers are JSON; times are RFC 3339, Unix seconds or relative (-1h, n
   /v1/rejects?start=-1h&reason=syntax
                   what could not be taken, and why; /v1/rejects/{id} shows one of them whole,
                   /v1/rejects/counts how many were not kept because there were too many
+  POST /v1/rejects/replay, /v1/rejects/purge
+                  takes them again, or deletes them; from this machine only (tidemill rejects)
 
   /v1/status      per shard, what waits for the mill and how much is stored
   /v1/spool       what waits for the store in the spool of this process

@@ -41,11 +41,12 @@ use tidemill_store::read::{Explain, Explained, Selector, Series};
 
 use self::gate::Gate;
 pub use self::limits::{ApiLimits, PromqlLimits, RowLimit};
-pub use self::meta::{Check, Readiness, ReadinessProbe, SPOOL_PATH, STATUS_PATH};
+pub use self::meta::{Check, PURGE_PATH, REPLAY_PATH, Readiness, ReadinessProbe, SPOOL_PATH, STATUS_PATH};
 pub use self::params::without_parameters;
 pub use self::problem::{PROBLEM_JSON, Problem, ProblemKind};
 pub use self::rejects::rejects_router;
 use self::strides::Strides;
+pub use self::turns::is_asked_from_this_machine;
 pub(crate) use self::turns::{CURRENT, Client};
 use crate::metrics::{HttpMetrics, Rejection};
 use crate::promql::RecentQueries;

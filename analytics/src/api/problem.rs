@@ -25,6 +25,8 @@ pub enum ProblemKind {
     InvalidCursor,
     /// No such path.
     NotFound,
+    /// Something that only some clients may ask for.
+    Forbidden,
     /// A path that does not answer this method.
     MethodNotAllowed,
     /// The request's head did not arrive in time.
@@ -66,6 +68,7 @@ impl ProblemKind {
             Self::InvalidParameter => ("invalid-parameter", S::BAD_REQUEST, "Invalid query parameter"),
             Self::InvalidCursor => ("invalid-cursor", S::BAD_REQUEST, "Invalid cursor"),
             Self::NotFound => ("not-found", S::NOT_FOUND, "No such path"),
+            Self::Forbidden => ("forbidden", S::FORBIDDEN, "Not allowed"),
             Self::MethodNotAllowed => ("method-not-allowed", S::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::RequestTimeout => ("request-timeout", S::REQUEST_TIMEOUT, "Request too slow"),
             Self::BodyTooLarge => ("body-too-large", S::PAYLOAD_TOO_LARGE, "Request body too large"),

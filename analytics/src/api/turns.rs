@@ -25,6 +25,11 @@ impl Client {
     }
 }
 
+/// Whether the client whose request is being answered is on this machine, as far as its address tells.
+pub fn is_asked_from_this_machine() -> bool {
+    Client::current().0.is_some_and(|address| address.to_canonical().is_loopback())
+}
+
 tokio::task_local! {
     /// The client whose request is being answered.
     pub(crate) static CURRENT: Client;

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use crate::cli::Role;
 use crate::clock::{SystemClock, fresh_writer, random_bits};
-use crate::commands::Outcome;
+use crate::commands::{Outcome, rejects};
 use crate::config::Config;
 use crate::eras_file::ErasFile;
 use crate::health::Health;
@@ -54,6 +54,7 @@ pub(crate) struct Service<W> {
     query: Option<Arc<Reader<Patient<W>>>>,
     http: Http,
     watchdogs: Vec<JoinHandle<()>>,
+    rejects: Arc<rejects::Desk<W>>,
     shutdown_timeout: Duration,
 }
 
@@ -139,7 +140,9 @@ impl<W: Wide> Service<W> {
             Some(spool) => Some(storage::open_spool(spool, &registry, &counts).await?),
             None => None,
         };
+        let rejects = Arc::new(rejects::Desk::new(Arc::clone(&wide), rejects::Terms::of(config)));
         let routes = status::routes(Arc::clone(&mill), spool.clone(), counts.clone());
+        let routes = routes.merge(rejects::routes(&rejects));
         let shown = (&registry, &health, &counts, spool.clone());
         let serve_http = Http::bind((Arc::clone(&reader), patient), routes, config, roles, shown).await?;
         let ingest = match (roles.contains(&Role::Ingest), roles.contains(&Role::Query)) {
@@ -167,6 +170,7 @@ impl<W: Wide> Service<W> {
             // Last: who is told that it is ready can connect devices.
             http: serve_http(),
             watchdogs,
+            rejects,
             shutdown_timeout: config.shutdown_timeout(),
         })
     }
@@ -220,6 +224,7 @@ impl<W: Wide> Service<W> {
             Ok(Drained { cut }) => tracing::warn!(cut, "requests were cut because they did not end in time"),
             Err(error) => tracing::error!(%error, "the HTTP server failed"),
         }
+        self.rejects.close().await;
         outcome
     }
 }

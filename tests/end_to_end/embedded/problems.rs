@@ -36,6 +36,7 @@ pub(crate) fn documented() -> Result<()> {
         let answer = tidemill.http().get(&path.replace("{id}", "1700000000000-1-1-1"), &[])?;
         let expected: &[u16] = match path.as_str() {
             "/v1/rejects/{id}" => &[404],
+            "/v1/rejects/replay" | "/v1/rejects/purge" => &[405],
             "/v1/metrics" | "/v1/latest" | "/v1/samples" | "/v1/windows" => &[200, 400],
             _ => &[200],
         };

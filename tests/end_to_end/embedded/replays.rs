@@ -129,10 +129,27 @@ pub(crate) fn in_use() -> Result<()> {
         .finish(SOON)?
         .expect(0, &[&payload(1), "reason:       topic"])?;
     tidemill.command(&["rejects", "show", "1-1-1-1"])?.finish(SOON)?.expect(1, &["there is no reject"])?;
-    for change in [&["rejects", "replay"][..], &["rejects", "purge", "--yes"]] {
-        tidemill.command(change)?.finish(SOON)?.expect(1, &["stop it, run this again"])?;
-    }
-    ensure!(rejects(http, &[])?.len() == 600, "nothing was changed");
+    ensure!(http.get("/v1/rejects/replay", &[])?.status == 405, "a question that changes something");
+    ensure!(tidemill.stop(SOON)? == Some(0), "{}", tidemill.log()?);
+    changed_in_use(data.path())
+}
+
+/// While a process works on the store, it does what is asked with the configuration that it has.
+fn changed_in_use(data: &Path) -> Result<()> {
+    let tidemill = on(data, &TOPICS)?.start()?;
+    let one = ["rejects", "replay", "--device=d3", "--limit=1"];
+    tidemill.command(&one)?.finish(SOON)?.expect(0, &["1 stored, 0 still refused, 0 cannot"])?;
+    let replay = tidemill.command(&["rejects", "replay"])?.finish(SOON)?;
+    replay.expect(0, &["539 stored, 60 still refused, 0 cannot", "still refused  shape"])?;
+    ensure_once(tidemill.http())?;
+    tidemill.command(&["rejects", "replay"])?.finish(SOON)?.expect(0, &["0 stored, 60 still refused"])?;
+    ensure_once(tidemill.http())?;
+    ensure!(rejects(tidemill.http(), &[])?.len() == 60, "what nothing can fix");
+    let purge = tidemill.command(&["rejects", "purge"])?.finish(SOON)?;
+    purge.expect(0, &["60 would be deleted; add --yes"])?;
+    tidemill.command(&["rejects", "purge", "--yes"])?.finish(SOON)?.expect(0, &["60 deleted"])?;
+    ensure!(rejects(tidemill.http(), &[])?.is_empty(), "something is left");
+    ensure!(tidemill.stop(SOON)? == Some(0), "{}", tidemill.log()?);
     Ok(())
 }
 

@@ -121,6 +121,7 @@ impl From<Problem> for Failure {
             | ProblemKind::UnknownParameter
             | ProblemKind::InvalidParameter
             | ProblemKind::InvalidCursor
+            | ProblemKind::Forbidden
             | ProblemKind::MethodNotAllowed
             | ProblemKind::BodyTooLarge
             | ProblemKind::UriTooLong => ErrorType::BadData,

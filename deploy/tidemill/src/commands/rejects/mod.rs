@@ -1,29 +1,31 @@
 //! `tidemill rejects`: messages that could not be taken, listed, shown, taken again and deleted.
 //!
-//! Works on the store itself. An embedded store belongs to one process: while that runs, it is asked over HTTP for lists
-//! and single rejects, and what changes something says that it has to be stopped first.
+//! Works on the store itself. An embedded store belongs to one process: while that runs, it is asked over HTTP, and takes
+//! rejects again and deletes them with the configuration that it has.
 
+mod question;
 mod remote;
 mod replay;
+mod serve;
 mod show;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use tidemill_analytics::moment::parse;
-use tidemill_store::layout::RejectKind;
-use tidemill_store::model::{Clock, TimeRange};
-use tidemill_store::rejects::{self, Listed, RejectFilter, RejectPage, RejectPlace};
+use anyhow::Context;
+use tidemill_store::model::Clock;
+use tidemill_store::rejects::{self, RejectPlace};
 use tidemill_store::wide::Wide;
 
+use self::question::{Pages, Question};
+pub(crate) use self::replay::Terms;
+use self::replay::{Replay, Taken};
+pub(crate) use self::serve::{Desk, routes};
 use super::on_store::{OnStore, is_in_use, on_store};
-use crate::cli::{RejectFilterArgs, RejectsAction, RejectsArgs};
+use crate::cli::{RejectsAction, RejectsArgs};
 use crate::clock::SystemClock;
 use crate::config::{Config, load};
 
-/// Rejects that are looked at together.
-const PAGE: usize = 100;
 /// Counts of what was not kept that a list shows.
 const COUNTS_MAX: usize = 1_000;
 
@@ -34,23 +36,28 @@ pub(crate) async fn rejects(args: RejectsArgs) -> anyhow::Result<()> {
     match on_store(&config, Act(Arc::clone(&action))).await {
         Err(error) if is_in_use(&error) => {
             let address = config.http().address;
-            let asked = tokio::task::spawn_blocking(move || ask(&action, address, &error));
+            let asked = tokio::task::spawn_blocking(move || ask(&action, address));
             asked.await?
         }
         done => done,
     }
 }
 
-/// What the process that has the store can be asked for, which `in_use` says is another.
-fn ask(action: &RejectsAction, address: SocketAddr, in_use: &anyhow::Error) -> anyhow::Result<()> {
+/// Asks the process that has the store.
+fn ask(action: &RejectsAction, address: SocketAddr) -> anyhow::Result<()> {
     match action {
         RejectsAction::List(filter) => remote::list(address, filter),
         RejectsAction::Show { id, .. } => remote::show(address, id),
-        RejectsAction::Replay(_) | RejectsAction::Purge { .. } => bail!(
-            "{in_use:#}: a process works on this store, and only it may change it: stop it, run this again, and \
-             start it; list and show work meanwhile"
-        ),
+        RejectsAction::Replay(filter) => remote::replay(address, settled(filter.into())?),
+        RejectsAction::Purge { filter, yes } => {
+            remote::purge(address, settled(Question { yes: *yes, ..filter.into() })?)
+        }
     }
+}
+
+/// The question with the times that it means now.
+fn settled(question: Question) -> anyhow::Result<Question> {
+    question.at(SystemClock.now())
 }
 
 struct Act(Arc<RejectsAction>);
@@ -58,66 +65,59 @@ struct Act(Arc<RejectsAction>);
 impl OnStore for Act {
     async fn run<W: Wide>(self, wide: Arc<W>, config: &Config) -> anyhow::Result<()> {
         match &*self.0 {
-            RejectsAction::List(args) => list(&*wide, args).await,
+            RejectsAction::List(args) => list(&*wide, &settled(args.into())?).await,
             RejectsAction::Show { id, .. } => show_one(&*wide, id).await,
-            RejectsAction::Replay(args) => replay::replay(wide, config, args).await,
-            RejectsAction::Purge { filter, yes } => purge(&*wide, filter, *yes).await,
+            RejectsAction::Replay(args) => replay(wide, config, &settled(args.into())?).await,
+            RejectsAction::Purge { filter, yes } => purge(&*wide, &settled(filter.into())?, *yes).await,
         }
     }
 }
 
-fn filter(args: &RejectFilterArgs) -> anyhow::Result<RejectFilter> {
+async fn list<W: Wide>(wide: &W, question: &Question) -> anyhow::Result<()> {
     let now = SystemClock.now();
-    let time = |text: &str| parse(text, now).with_context(|| format!("{text:?}"));
-    let range =
-        TimeRange::new(time(&args.since)?, time(&args.until)?).context("--since lies behind --until")?;
-    let kind = match args.kind.as_deref() {
-        None => None,
-        Some("dead_letter") => Some(RejectKind::DeadLetter),
-        Some("quarantine") => Some(RejectKind::Quarantine),
-        Some(other) => bail!("--kind {other:?} must be dead_letter or quarantine"),
-    };
-    let (reason, device, topic) = (args.reason.clone(), args.device.clone(), args.topic.clone());
-    Ok(RejectFilter { range, kind, reason, device, topic })
-}
-
-/// The rejects that are meant, page by page.
-struct Pages {
-    filter: RejectFilter,
-    after: Option<RejectPlace>,
-    left: usize,
-    over: bool,
-}
-
-impl Pages {
-    fn new(args: &RejectFilterArgs) -> anyhow::Result<Self> {
-        let left = args.limit.unwrap_or(usize::MAX);
-        Ok(Self { filter: filter(args)?, after: None, left, over: left == 0 })
-    }
-
-    /// The next page; deleting what it holds disturbs nothing.
-    async fn next<W: Wide>(&mut self, wide: &W) -> anyhow::Result<Option<Vec<Listed>>> {
-        if self.over {
-            return Ok(None);
-        }
-        let RejectPage { rejects, more } =
-            rejects::list(wide, &self.filter, self.after, PAGE.min(self.left)).await?;
-        self.left -= rejects.len();
-        self.after = rejects.last().map(|listed| listed.place).or(self.after);
-        self.over = !more || self.left == 0;
-        Ok(Some(rejects))
-    }
-}
-
-async fn list<W: Wide>(wide: &W, args: &RejectFilterArgs) -> anyhow::Result<()> {
-    let mut pages = Pages::new(args)?;
+    let mut pages = Pages::new(question, now)?;
     while let Some(page) = pages.next(wide).await? {
         let lines = page.iter().fold(String::new(), |lines, listed| lines + &show::line(listed));
         super::print(&lines)?;
     }
-    let (counts, more) = rejects::counts(wide, &filter(args)?, COUNTS_MAX).await?;
+    let (counts, more) = rejects::counts(wide, &question.filter(now)?, COUNTS_MAX).await?;
     let lines = counts.iter().fold(String::new(), |lines, count| lines + &show::count(count));
     super::print(&(lines + if more { show::MORE_COUNTS } else { "" }))
+}
+
+async fn replay<W: Wide>(wide: Arc<W>, config: &Config, question: &Question) -> anyhow::Result<()> {
+    let mut replay = Replay::start(Arc::clone(&wide), &Terms::of(config)).await?;
+    let (mut pages, mut totals) = (Pages::new(question, SystemClock.now())?, Totals::default());
+    while let Some(page) = pages.next(&*wide).await? {
+        totals.add(&replay.take(&page).await?)?;
+    }
+    replay.end().await?;
+    totals.print()
+}
+
+/// What a replay has done.
+#[derive(Debug, Default)]
+struct Totals {
+    stored: usize,
+    refused: usize,
+    cut: usize,
+}
+
+impl Totals {
+    /// Counts what became of a page, and prints what is refused.
+    fn add(&mut self, taken: &Taken) -> anyhow::Result<()> {
+        self.stored += taken.stored;
+        self.refused += taken.refused.len();
+        self.cut += taken.cut;
+        super::print(&taken.refused.iter().map(show::refused).collect::<String>())
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        let Self { stored, refused, cut } = self;
+        super::print(&format!(
+            "{stored} stored, {refused} still refused, {cut} cannot be replayed because they were cut\n"
+        ))
+    }
 }
 
 async fn show_one<W: Wide>(wide: &W, id: &str) -> anyhow::Result<()> {
@@ -128,19 +128,15 @@ async fn show_one<W: Wide>(wide: &W, id: &str) -> anyhow::Result<()> {
     super::print(&show::whole(&place, &row))
 }
 
-async fn purge<W: Wide>(wide: &W, args: &RejectFilterArgs, yes: bool) -> anyhow::Result<()> {
-    let (mut pages, mut found) = (Pages::new(args)?, 0);
+async fn purge<W: Wide>(wide: &W, question: &Question, yes: bool) -> anyhow::Result<()> {
+    let (mut pages, mut found) = (Pages::new(question, SystemClock.now())?, 0);
     while let Some(page) = pages.next(wide).await? {
         found += page.len();
         for listed in page.iter().filter(|_| yes) {
             delete(wide, &listed.place).await?;
         }
     }
-    super::print(&if yes {
-        format!("{found} deleted\n")
-    } else {
-        format!("{found} would be deleted; add --yes to delete them for good\n")
-    })
+    super::print(&show::purged(found, yes))
 }
 
 /// Deletes a reject for good.

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value as Json;
+use tidemill_analytics::api::{PURGE_PATH, REPLAY_PATH};
 
-use super::PAGE;
-use super::show::{CountLine, Line, MORE_COUNTS, Whole};
+use super::Totals;
+use super::question::{PAGE, Question};
+use super::serve::{Purged, Replayed};
+use super::show::{self, CountLine, Line, MORE_COUNTS, Whole};
 use crate::cli::RejectFilterArgs;
 use crate::commands::print;
 
@@ -54,6 +57,34 @@ pub(super) fn show(address: SocketAddr, id: &str) -> anyhow::Result<()> {
     print(&Whole { line: line(&reject), payload }.print())
 }
 
+/// Has them taken again, page by page.
+pub(super) fn replay(address: SocketAddr, mut question: Question) -> anyhow::Result<()> {
+    let mut totals = Totals::default();
+    loop {
+        let answer: Replayed = serde_json::from_value(post(address, REPLAY_PATH, &question)?)?;
+        totals.add(&answer.taken)?;
+        question.limit = question.limit.map(|limit| limit.saturating_sub(answer.found));
+        question.after = answer.next;
+        if question.after.is_none() {
+            return totals.print();
+        }
+    }
+}
+
+/// Has them deleted, page by page.
+pub(super) fn purge(address: SocketAddr, mut question: Question) -> anyhow::Result<()> {
+    let mut found = 0;
+    loop {
+        let answer: Purged = serde_json::from_value(post(address, PURGE_PATH, &question)?)?;
+        found += answer.found;
+        question.limit = question.limit.map(|limit| limit.saturating_sub(answer.found));
+        question.after = answer.next;
+        if question.after.is_none() {
+            return print(&show::purged(found, question.yes));
+        }
+    }
+}
+
 fn line(reject: &Json) -> Line<'_> {
     let of = |name| reject.get(name).and_then(Json::as_str).unwrap_or_default();
     Line {
@@ -81,16 +112,29 @@ fn count_line(count: &Json) -> CountLine<'_> {
     }
 }
 
-/// The answer to a question; what is wrong with the question is said by the answer.
-fn get(address: SocketAddr, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Json> {
+fn agent() -> ureq::Agent {
     let config =
         ureq::Agent::config_builder().timeout_global(Some(ANSWER_WITHIN)).http_status_as_error(false).build();
-    let asked = ureq::Agent::from(config)
-        .get(format!("http://{address}{path}"))
-        .query_pairs(query.iter().copied())
-        .call();
-    let mut answer =
-        asked.with_context(|| format!("the process that has it does not answer on http://{address}"))?;
+    ureq::Agent::from(config)
+}
+
+fn get(address: SocketAddr, path: &str, query: &[(&str, &str)]) -> anyhow::Result<Json> {
+    let asked = agent().get(format!("http://{address}{path}")).query_pairs(query.iter().copied()).call();
+    said(address, path, asked)
+}
+
+fn post(address: SocketAddr, path: &str, question: &Question) -> anyhow::Result<Json> {
+    said(address, path, agent().post(format!("http://{address}{path}")).send_json(question))
+}
+
+/// The answer to a question; what is wrong with the question is said by the answer.
+fn said(
+    address: SocketAddr,
+    path: &str,
+    asked: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> anyhow::Result<Json> {
+    let mut answer = asked
+        .with_context(|| format!("the process that has the store does not answer on http://{address}"))?;
     let body: Json = answer.body_mut().read_json()?;
     if !answer.status().is_success() {
         let detail = body.get("detail").and_then(Json::as_str).unwrap_or("no reason was given");

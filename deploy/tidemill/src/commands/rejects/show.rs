@@ -5,6 +5,8 @@ use tidemill_analytics::moment::Utc;
 use tidemill_store::layout::{RejectCountRow, RejectRow};
 use tidemill_store::rejects::{Listed, RejectPlace};
 
+use super::replay::RefusedAgain;
+
 /// Longest detail in a list, in characters.
 const DETAIL_CHARS: usize = 100;
 
@@ -76,6 +78,20 @@ impl CountLine<'_> {
         let detail: String = detail.chars().take(DETAIL_CHARS).collect();
         let (topic, detail) = (plain(topic), plain(&detail));
         format!("not kept: {count} from {first} to {last}  {kind}  {reason}  {topic}  the first: {detail}\n")
+    }
+}
+
+/// The line of a reject that was taken again in vain.
+pub(super) fn refused(RefusedAgain { id, reason, detail }: &RefusedAgain) -> String {
+    format!("{id}  still refused  {reason}  {}\n", plain(detail))
+}
+
+/// What is said of rejects that were deleted, or would be.
+pub(super) fn purged(found: usize, yes: bool) -> String {
+    if yes {
+        format!("{found} deleted\n")
+    } else {
+        format!("{found} would be deleted; add --yes to delete them for good\n")
     }
 }
 
