@@ -23,7 +23,16 @@ pub(crate) struct Variable {
     pub(crate) name: String,
     pub(crate) query: String,
     /// What stands for all values, where all may be chosen.
-    pub(crate) all: Option<String>,
+    pub(crate) all: Option<All>,
+}
+
+/// What Grafana puts in where all values of a variable are chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum All {
+    /// This.
+    Text(String),
+    /// Each of them, as alternatives.
+    Each,
 }
 
 /// A query of a panel.
@@ -31,6 +40,7 @@ pub(crate) struct Variable {
 pub(crate) struct PanelQuery {
     pub(crate) panel: String,
     pub(crate) expression: String,
+    pub(crate) legend: String,
     pub(crate) instant: bool,
     /// The variable for each of whose values the panel is shown by itself.
     pub(crate) repeat: Option<String>,
@@ -61,6 +71,7 @@ impl Dashboard {
             let query = |target: &Value| PanelQuery {
                 panel: text(panel, "/title"),
                 expression: text(target, "/expr"),
+                legend: text(target, "/legendFormat"),
                 instant: target.pointer("/instant").and_then(Value::as_bool).unwrap_or(false),
                 repeat: Some(text(panel, "/repeat")).filter(|name| !name.is_empty()),
             };
@@ -103,6 +114,15 @@ impl Dashboard {
         Ok(())
     }
 
+    /// The uid of the data source that it shows unless another is chosen.
+    pub(crate) fn source(&self) -> Result<String> {
+        let mut list = items(&self.json, "/templating/list");
+        let variable = list.find(|variable| text(variable, "/type") == "datasource");
+        let variable = variable.context("no variable for the data source")?;
+        ensure!(text(variable, "/name") == "datasource" && text(variable, "/query") == "prometheus");
+        Ok(text(variable, "/current/value"))
+    }
+
     /// Its unique id.
     pub(crate) fn uid(&self) -> String {
         text(&self.json, "/uid")
@@ -114,8 +134,11 @@ impl Variable {
         let includes_all = json.pointer("/includeAll").and_then(Value::as_bool).unwrap_or(false);
         let (name, query) = (text(json, "/name"), text(json, "/query/query"));
         ensure!(query == text(json, "/definition"), "{name}: what is shown is not what is asked");
-        let all = includes_all.then(|| text(json, "/allValue"));
-        ensure!(all.as_deref() != Some(""), "{name}: all values stand for nothing");
+        let all = includes_all.then(|| match json.pointer("/allValue").and_then(Value::as_str) {
+            Some(text) => All::Text(text.to_owned()),
+            None => All::Each,
+        });
+        ensure!(all != Some(All::Text(String::new())), "{name}: all values stand for nothing");
         Ok(Self { name, query, all })
     }
 }

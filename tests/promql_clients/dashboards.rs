@@ -17,8 +17,9 @@ use tidemill_tests::tidemill::{Builder, Tidemill};
 use tidemill_tests::wait;
 
 use crate::SOON;
-use crate::dashboard::{Dashboard, PanelQuery, Variable};
+use crate::dashboard::{All, Dashboard, PanelQuery, Variable};
 use crate::grafana::{Bindings, Span, escaped, expand, label_values, seconds};
+use crate::scraped::at_work;
 
 const NAMES: [&str; 3] = ["fleet", "device", "pipeline"];
 /// How often the devices of the trials send, as the provisioned data source says that they do.
@@ -41,6 +42,10 @@ pub(crate) fn well_formed() -> Result<()> {
         dashboard.check().with_context(|| name.to_owned())?;
         dashboard.variables().with_context(|| name.to_owned())?;
         ensure!(uids.insert(dashboard.uid()), "{name}: a uid twice");
+        // Whatever the default data source is: the pipeline's numbers are Prometheus', the others are Tidemill's.
+        let source = if name == "pipeline" { "prometheus" } else { "tidemill" };
+        ensure!(dashboard.source()? == source, "{name}: shows {:?} at first", dashboard.source()?);
+        time_interval(source)?;
     }
     let files = fs::read_dir(deploy_directory().join("grafana/dashboards"))?.count();
     ensure!(files == NAMES.len(), "{files} dashboards, some of which no trial asks for");
@@ -141,7 +146,7 @@ fn scrape(prometheus: &Prometheus, tidemill: &Tidemill) -> Result<()> {
 }
 
 pub(crate) fn pipeline() -> Result<()> {
-    let tidemill = Builder::new()?.start()?;
+    let tidemill = at_work()?;
     let prometheus = Prometheus::prepare()?;
     scrape(&prometheus, &tidemill)?;
     let plan = Plan { devices: DEVICES, start_ms: 1_700_000_000_000, step_ms: 1_000, seed: 12 };
@@ -186,8 +191,25 @@ fn rules_are_evaluated(prometheus: &Prometheus) -> Result<()> {
     let rules = groups.iter().filter_map(|group| group.get("rules")?.as_array()).flatten();
     for rule in rules {
         ensure!(rule.get("health").and_then(Value::as_str) == Some("ok"), "{rule}");
+        compares_what_is_there(prometheus, rule)?;
     }
     Ok(())
+}
+
+/// Differences in the place of its comparisons: an alert whose two sides have other labels gives none, ever.
+fn compares_what_is_there(prometheus: &Prometheus, rule: &Value) -> Result<()> {
+    let query = rule.get("query").and_then(Value::as_str).context("no query")?;
+    if query.contains("tidemill_store_errors_total") {
+        // There were none.
+        return Ok(());
+    }
+    let compared =
+        [" > ", " == ", " != "].iter().fold(query.to_owned(), |text, sign| text.replace(sign, " - "));
+    let has_data = || {
+        let answer = prometheus.http().json("/api/v1/query", &[("query", &compared)]);
+        answer.is_ok_and(|answer| count_numbers(&answer) > 0)
+    };
+    wait::until_true(&format!("data of {compared}"), SOON, has_data)
 }
 
 /// A data source and the time that is shown.
@@ -207,7 +229,12 @@ impl Asked<'_> {
                 ensure!(!values.is_empty(), "no values for {variable:?}");
                 let multiple = variable.all.is_some();
                 let one = |value: String| if multiple { escaped(&value) } else { value };
-                for value in variable.all.clone().into_iter().chain(values.into_iter().map(one)) {
+                let values: Vec<String> = values.into_iter().map(one).collect();
+                let all = variable.all.as_ref().map(|all| match all {
+                    All::Text(text) => text.clone(),
+                    All::Each => format!("({})", values.join("|")),
+                });
+                for value in all.into_iter().chain(values) {
                     let mut view = view.clone();
                     view.insert(variable.name.clone(), value);
                     more.push(view);

@@ -9,6 +9,7 @@ mod grafana;
 mod promtool;
 mod reference;
 mod rules;
+mod scraped;
 mod slow;
 
 use std::process::ExitCode;
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
         trial("dashboards_and_their_provisioning_are_well_formed", &[], dashboards::well_formed),
         trial("every_query_of_the_fleet_and_device_dashboards_has_data", &[Tidemill], dashboards::devices),
         trial("every_query_of_the_pipeline_dashboard_has_data", both, dashboards::pipeline),
+        trial(
+            "names_and_labels_in_dashboards_and_rules_are_those_of_a_scrape",
+            &[Tidemill],
+            scraped::names_and_labels,
+        ),
         trial("promtool_reads_instants_ranges_series_and_labels", both, promtool::queries),
         trial("values_of_slow_metrics_stay_current_for_longer", &[Tidemill], slow::metrics),
         trial("a_difference_between_two_answers_is_noticed", &[], reference::notices),
