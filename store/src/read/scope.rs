@@ -15,6 +15,13 @@ pub(super) struct Scope {
     pub(super) last: Bucket,
 }
 
+impl Scope {
+    /// Whether it is of the same buckets as another, or of those of another shard.
+    pub(super) fn differs_in_shard(&self, other: &Self) -> bool {
+        (self.era, self.first, self.last) == (other.era, other.first, other.last)
+    }
+}
+
 /// Everything that may hold samples of `selector` in `range`.
 pub(super) fn scopes(eras: &Eras, selector: &Selector, range: TimeRange) -> Vec<Scope> {
     let mut scopes = Vec::new();

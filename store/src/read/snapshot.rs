@@ -21,6 +21,8 @@ use crate::wide::Wide;
 
 /// Bytes of marks and seals that are kept for the next query.
 const SURVEYS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Shards that are asked about together.
+const SHARDS_AT_ONCE: usize = 16;
 /// What keeping a survey takes beside its buckets.
 const SURVEY_BYTES: usize = 256;
 
@@ -164,14 +166,22 @@ impl<W: Wide> Snapshots<W> {
                 None => unknown.push(scope),
             }
         }
-        let survey = async |scope| Ok::<_, ReadFailure>((scope, surveyor.survey(scope, sealed).await?));
-        let mut found = stream::iter(unknown).map(survey).buffer_unordered(self.limits.reads_in_flight_max);
-        while let Some((scope, of_scope)) = found.try_next().await? {
-            if let Some(revisions) = &revisions {
-                let bytes = of_scope.iter().map(BucketState::size_bytes).sum::<usize>() + SURVEY_BYTES;
-                self.surveys.keep(&(scope, sealed), revisions.clone(), of_scope.clone().into(), bytes);
+        let alike = unknown.chunk_by(Scope::differs_in_shard);
+        let together: Vec<Vec<Scope>> =
+            alike.flat_map(|alike| alike.chunks(SHARDS_AT_ONCE)).map(<[Scope]>::to_vec).collect();
+        let survey = async |scopes: Vec<Scope>| {
+            let found = surveyor.survey(&scopes, sealed).await?;
+            Ok::<_, ReadFailure>((scopes, found))
+        };
+        let mut found = stream::iter(together).map(survey).buffer_unordered(self.limits.reads_in_flight_max);
+        while let Some((scopes, of_scopes)) = found.try_next().await? {
+            for (scope, of_scope) in scopes.into_iter().zip(of_scopes) {
+                if let Some(revisions) = &revisions {
+                    let bytes = of_scope.iter().map(BucketState::size_bytes).sum::<usize>() + SURVEY_BYTES;
+                    self.surveys.keep(&(scope, sealed), revisions.clone(), of_scope.clone().into(), bytes);
+                }
+                buckets.extend(of_scope);
             }
-            buckets.extend(of_scope);
         }
         drop(found);
         buckets.sort_unstable_by_key(|bucket| (bucket.place.bucket, bucket.place.shard));

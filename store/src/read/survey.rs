@@ -1,9 +1,11 @@
-//! Reads the marks and then the seals of a shard's buckets, and nothing else (I3).
+//! Reads the marks and then the seals of shards' buckets, and nothing else (I3). What is asked of several shards is
+//! asked together: their marks, and of a period their seals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
@@ -12,22 +14,19 @@ use super::snapshot::{BucketState, Sealed};
 use super::{Excess, ReadFailure, ReadLimits};
 use crate::layout::tables::{MARKS, SEALS};
 use crate::layout::{Bucket, BucketWidth, MarkRow, Period, Place, SealRow, load_periods};
-use crate::wide::{Row, Scan, Wide};
+use crate::wide::{Key, Row, Scan, Wide};
 
 /// Marks or seals in a page; they are small.
 const PAGE_ROWS: u32 = 2_000;
 /// So many periods are looked into without asking which of them have seals.
 const PERIODS_UNASKED_MAX: usize = 3;
-/// Periods of one shard whose seals are read at once.
+/// Periods whose seals are read at once.
 const PERIODS_IN_FLIGHT_MAX: usize = 4;
 
-/// Seals to read: those of the buckets from `first` to `last`, both included, which lie in `period`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Part {
-    period: Period,
-    first: Bucket,
-    last: Bucket,
-}
+/// The marks of a scope.
+type Marks = BTreeMap<Bucket, Vec<MarkRow>>;
+/// The seals of a scope.
+type Seals = BTreeMap<Bucket, SealRow>;
 
 /// Reads for one query, which may look at so many rows in all.
 #[derive(Debug)]
@@ -42,72 +41,107 @@ impl<'a, W: Wide> Surveyor<'a, W> {
         Self { wide, rows: AtomicUsize::new(0), rows_max: limits.marks_max }
     }
 
-    /// The buckets of a shard with marks or seals.
-    pub(super) async fn survey(&self, scope: Scope, sealed: Sealed) -> Result<Vec<BucketState>, ReadFailure> {
+    /// The buckets with marks or seals of each scope. Scopes differ in their shards alone.
+    pub(super) async fn survey(
+        &self,
+        scopes: &[Scope],
+        sealed: Sealed,
+    ) -> Result<Vec<Vec<BucketState>>, ReadFailure> {
         let taken_at = Instant::now();
-        let mut marks = self.marks(scope).await?;
-        let parts = match sealed {
-            Sealed::None => Vec::new(),
-            Sealed::All => self.parts(scope).await?,
+        let marks = self.marks(scopes).await?;
+        let seals = match sealed {
+            Sealed::None => vec![BTreeMap::new(); scopes.len()],
+            Sealed::All => self.seals(scopes).await?,
         };
-        let mut seals = self.seals(scope, parts).await?;
-        let buckets: BTreeSet<Bucket> = marks.keys().chain(seals.keys()).copied().collect();
-        let state = |bucket: Bucket| BucketState {
-            era: scope.era,
-            place: Place { shard: scope.shard, bucket },
-            marks: marks.remove(&bucket).unwrap_or_default(),
-            seal: seals.remove(&bucket).map(Arc::new),
-            taken_at,
+        let of_scope = |(scope, (mut marks, mut seals)): (&Scope, (Marks, Seals))| {
+            let buckets: BTreeSet<Bucket> = marks.keys().chain(seals.keys()).copied().collect();
+            let state = |bucket: Bucket| BucketState {
+                era: scope.era,
+                place: Place { shard: scope.shard, bucket },
+                marks: marks.remove(&bucket).unwrap_or_default(),
+                seal: seals.remove(&bucket).map(Arc::new),
+                taken_at,
+            };
+            buckets.into_iter().map(state).collect()
         };
-        Ok(buckets.into_iter().map(state).collect())
+        Ok(scopes.iter().zip(marks.into_iter().zip(seals)).map(of_scope).collect())
     }
 
-    async fn marks(&self, scope: Scope) -> Result<BTreeMap<Bucket, Vec<MarkRow>>, ReadFailure> {
-        let scan = Scan::partition(&MARKS, MarkRow::partition(scope.shard))
-            .within(MarkRow::between(scope.first, scope.last));
-        let mut by_bucket: BTreeMap<Bucket, Vec<MarkRow>> = BTreeMap::new();
-        self.each(scan, |row| {
-            let mark = MarkRow::from_row(row, scope.era.bucket_width)?;
-            by_bucket.entry(mark.bucket).or_default().push(mark);
+    async fn marks(&self, scopes: &[Scope]) -> Result<Vec<Marks>, ReadFailure> {
+        let mut all = vec![Marks::new(); scopes.len()];
+        let Some(one) = scopes.first() else { return Ok(all) };
+        let scan = Scan::partition(&MARKS, MarkRow::partition(one.shard))
+            .within(MarkRow::between(one.first, one.last));
+        let partitions: Vec<Key> = scopes.iter().map(|scope| MarkRow::partition(scope.shard)).collect();
+        self.each(&scan, &partitions, |place, row| {
+            let mark = MarkRow::from_row(row, one.era.bucket_width)?;
+            if let Some(marks) = all.get_mut(place) {
+                marks.entry(mark.bucket).or_default().push(mark);
+            }
             Ok(())
         })
         .await?;
-        Ok(by_bucket)
+        Ok(all)
     }
 
-    async fn seals(&self, scope: Scope, parts: Vec<Part>) -> Result<BTreeMap<Bucket, SealRow>, ReadFailure> {
-        let mut found = stream::iter(parts)
-            .map(|part| self.seals_of(scope, part))
+    async fn seals(&self, scopes: &[Scope]) -> Result<Vec<Seals>, ReadFailure> {
+        let periods = self.periods(scopes).await?;
+        let mut found = stream::iter(periods)
+            .map(|(period, places)| self.seals_of(scopes, period, places))
             .buffer_unordered(PERIODS_IN_FLIGHT_MAX);
-        let mut seals = BTreeMap::new();
-        while let Some(of_part) = found.try_next().await? {
-            seals.extend(of_part.into_iter().map(|seal| (seal.bucket, seal)));
+        let mut all = vec![Seals::new(); scopes.len()];
+        while let Some(of_period) = found.try_next().await? {
+            for (place, seal) in of_period {
+                if let Some(seals) = all.get_mut(place) {
+                    seals.insert(seal.bucket, seal);
+                }
+            }
         }
-        Ok(seals)
+        Ok(all)
     }
 
-    async fn seals_of(&self, scope: Scope, part: Part) -> Result<Vec<SealRow>, ReadFailure> {
-        let scan = Scan::partition(&SEALS, SealRow::partition(scope.shard, part.period))
-            .within(SealRow::between(part.first, part.last));
+    /// The seals of a period in the scopes at these places, each with its scope's place.
+    async fn seals_of(
+        &self,
+        scopes: &[Scope],
+        period: Period,
+        places: Vec<usize>,
+    ) -> Result<Vec<(usize, SealRow)>, ReadFailure> {
+        let there = places.iter().filter_map(|&place| scopes.get(place));
+        let partitions: Vec<Key> = there.map(|scope| SealRow::partition(scope.shard, period)).collect();
+        let (Some(one), Some(first)) = (scopes.first(), partitions.first()) else { return Ok(Vec::new()) };
+        let scan = Scan::partition(&SEALS, first.clone()).within(SealRow::between(one.first, one.last));
         let mut seals = Vec::new();
-        self.each(scan, |row| {
-            seals.push(SealRow::from_row(row, scope.era.bucket_width)?);
+        self.each(&scan, &partitions, |partition, row| {
+            let seal = SealRow::from_row(row, one.era.bucket_width)?;
+            seals.extend(places.get(partition).map(|&place| (place, seal)));
             Ok(())
         })
         .await?;
         Ok(seals)
     }
 
-    /// Where seals of a scope may be: a few periods are all tried, of many those are that were announced.
-    async fn parts(&self, scope: Scope) -> Result<Vec<Part>, ReadFailure> {
-        let (Scope { shard, first, last, .. }, width) = (scope, scope.era.bucket_width);
-        let part = |period| Part { period, first, last };
+    /// The periods that may have seals, with the places of the scopes in which they may: a few periods are all tried,
+    /// of many those are that were announced.
+    async fn periods(&self, scopes: &[Scope]) -> Result<BTreeMap<Period, Vec<usize>>, ReadFailure> {
+        let Some(&Scope { first, last, era, .. }) = scopes.first() else { return Ok(BTreeMap::new()) };
+        let width = era.bucket_width;
         let few: Vec<Period> = periods(first, last, width).take(PERIODS_UNASKED_MAX + 1).collect();
         if few.len() <= PERIODS_UNASKED_MAX {
-            return Ok(few.into_iter().map(part).collect());
+            return Ok(few.into_iter().map(|period| (period, (0..scopes.len()).collect())).collect());
         }
-        let announced = load_periods(self.wide, shard, (first, last), width).await?;
-        Ok(announced.into_iter().map(part).collect())
+        let mut loads = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            loads.push(load_periods(self.wide, scope.shard, (first, last), width));
+        }
+        let announced = try_join_all(loads).await?;
+        let mut all: BTreeMap<Period, Vec<usize>> = BTreeMap::new();
+        for (place, periods) in announced.into_iter().enumerate() {
+            for period in periods {
+                all.entry(period).or_default().push(place);
+            }
+        }
+        Ok(all)
     }
 
     /// Counts rows that are looked at, of a kept survey too.
@@ -119,22 +153,24 @@ impl<'a, W: Wide> Surveyor<'a, W> {
         Ok(())
     }
 
+    /// Every row of a scan of each of these partitions, with the partition's place.
     async fn each(
         &self,
-        scan: Scan,
-        mut take: impl FnMut(&Row) -> Result<(), ReadFailure>,
+        scan: &Scan,
+        partitions: &[Key],
+        mut take: impl FnMut(usize, &Row) -> Result<(), ReadFailure>,
     ) -> Result<(), ReadFailure> {
-        let scan = scan.in_pages_of(PAGE_ROWS);
-        let mut from = None;
-        loop {
-            let page = self.wide.scan(&scan, from).await?;
-            self.count(page.rows.len())?;
-            page.rows.iter().try_for_each(&mut take)?;
-            match page.next {
-                Some(next) => from = Some(next),
-                None => return Ok(()),
+        let scan = scan.clone().in_pages_of(PAGE_ROWS);
+        let pages = self.wide.scan_each(&scan, partitions).await?;
+        for (place, (mut page, partition)) in pages.into_iter().zip(partitions).enumerate() {
+            loop {
+                self.count(page.rows.len())?;
+                page.rows.iter().try_for_each(|row| take(place, row))?;
+                let Some(next) = page.next else { break };
+                page = self.wide.scan(&scan.clone().of(partition.clone()), Some(next)).await?;
             }
         }
+        Ok(())
     }
 }
 

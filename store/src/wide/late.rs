@@ -74,6 +74,10 @@ impl<W: Wide> Wide for Late<W> {
         self.to_read()?.scan(scan, from).await
     }
 
+    async fn scan_each(&self, scan: &Scan, partitions: &[Key]) -> Result<Vec<Page>, ReadError> {
+        self.to_read()?.scan_each(scan, partitions).await
+    }
+
     async fn delete(
         &self,
         table: &'static Table,

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::scan::scan_one_by_one;
 use super::{
     Deletion, Exchange, Expected, Key, Page, PageToken, ReadError, Row, Scan, Table, Wide, WriteError,
     WriteTime,
@@ -48,6 +49,18 @@ pub trait Layer: Send + Sync + 'static {
         self.inner().scan(scan, from)
     }
 
+    /// As [`Wide::scan_each`]; by scans of this layer, so that none goes past it unseen.
+    fn scan_each(
+        &self,
+        scan: &Scan,
+        partitions: &[Key],
+    ) -> impl Future<Output = Result<Vec<Page>, ReadError>> + Send
+    where
+        Self: Sized,
+    {
+        scan_one_by_one(self, scan, partitions)
+    }
+
     /// As [`Wide::delete`].
     fn delete(
         &self,
@@ -82,6 +95,14 @@ impl<W: Wide> Layer for Arc<W> {
     fn inner(&self) -> &W {
         self
     }
+
+    fn scan_each(
+        &self,
+        scan: &Scan,
+        partitions: &[Key],
+    ) -> impl Future<Output = Result<Vec<Page>, ReadError>> + Send {
+        (**self).scan_each(scan, partitions)
+    }
 }
 
 impl<L: Layer> Wide for L {
@@ -110,6 +131,14 @@ impl<L: Layer> Wide for L {
         from: Option<PageToken>,
     ) -> impl Future<Output = Result<Page, ReadError>> + Send {
         Layer::scan(self, scan, from)
+    }
+
+    fn scan_each(
+        &self,
+        scan: &Scan,
+        partitions: &[Key],
+    ) -> impl Future<Output = Result<Vec<Page>, ReadError>> + Send {
+        Layer::scan_each(self, scan, partitions)
     }
 
     fn delete(

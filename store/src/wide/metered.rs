@@ -102,6 +102,13 @@ impl<W: Wide> Wide for Metered<W> {
         result
     }
 
+    async fn scan_each(&self, scan: &Scan, partitions: &[Key]) -> Result<Vec<Page>, ReadError> {
+        let _under_way = self.begin(&self.metrics.reads, scan.table, "scan_each");
+        let result = self.inner.scan_each(scan, partitions).await;
+        self.read(scan.table, "scan_each", &result);
+        result
+    }
+
     async fn delete(
         &self,
         table: &'static Table,

@@ -128,6 +128,19 @@ pub trait Wide: Send + Sync + 'static {
         from: Option<PageToken>,
     ) -> impl Future<Output = Result<Page, ReadError>> + Send;
 
+    /// The first page of `scan` in each of these partitions instead of its own, in their order: what as many scans
+    /// give that begin at one moment, where the store can in fewer requests. Partitions are few and small, and differ.
+    fn scan_each(
+        &self,
+        scan: &Scan,
+        partitions: &[Key],
+    ) -> impl Future<Output = Result<Vec<Page>, ReadError>> + Send
+    where
+        Self: Sized,
+    {
+        scan::scan_one_by_one(self, scan, partitions)
+    }
+
     /// Removes what was written at or below `at`; newer rows stay. Removing nothing is no error. A row that is
     /// written later with a time at or below `at` may or may not appear: nobody may rely on either.
     fn delete(

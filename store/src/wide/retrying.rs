@@ -196,6 +196,10 @@ impl<W: Wide> Wide for Retrying<W> {
         self.read("scan", || self.inner.scan(scan, from.clone())).await
     }
 
+    async fn scan_each(&self, scan: &Scan, partitions: &[Key]) -> Result<Vec<Page>, ReadError> {
+        self.read("scan_each", || self.inner.scan_each(scan, partitions)).await
+    }
+
     async fn delete(
         &self,
         table: &'static Table,

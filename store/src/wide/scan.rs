@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use super::{Datum, Key, Row, Table};
+use futures_util::future::try_join_all;
+
+use super::{Datum, Key, ReadError, Row, Table, Wide};
 
 /// Bounds over clustering keys. A bound may be a leading part of a key: it then compares only the parts it has,
 /// so `Included(prefix)` on both sides means "all keys with this prefix". A bound has at least one part. Where the
@@ -124,6 +126,13 @@ impl Scan {
         self
     }
 
+    /// The same scan of another partition.
+    #[must_use]
+    pub fn of(mut self, partition: Key) -> Self {
+        self.partition = partition;
+        self
+    }
+
     /// Panics unless it fits its table: a caller's bug, never input.
     pub fn assert_valid(&self) {
         self.table.assert_partition(&self.partition);
@@ -168,6 +177,23 @@ impl Page {
     /// The bytes of rows after which a page of the embedded backends ends, though more rows would be allowed:
     /// sixteen full bodies.
     pub const BYTES_MAX: usize = 4 * 1024 * 1024;
+}
+
+/// [`Wide::scan_each`] by a scan of each partition, all at once.
+pub(super) async fn scan_one_by_one<W: Wide>(
+    wide: &W,
+    scan: &Scan,
+    partitions: &[Key],
+) -> Result<Vec<Page>, ReadError> {
+    let mut pages = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        pages.push(first_page(wide, scan.clone().of(partition.clone())));
+    }
+    try_join_all(pages).await
+}
+
+async fn first_page<W: Wide>(wide: &W, scan: Scan) -> Result<Page, ReadError> {
+    wide.scan(&scan, None).await
 }
 
 /// A page being filled, up to its bounds in rows and bytes.

@@ -77,6 +77,7 @@ cases! {
         a_scan_of_nothing_ends,
         more_rows_than_a_page_come_in_order,
         a_page_is_bounded_by_what_was_asked_for,
+        pages_of_several_partitions_are_those_of_as_many_scans,
         rows_that_stay_are_seen_once_while_others_come_and_go;
     keys:
         extreme_numbers_keep_their_order,

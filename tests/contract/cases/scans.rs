@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use anyhow::Result;
-use tidemill_store::wide::{Bounds, Key, Order, Row, Scan, Wide};
+use tidemill_store::wide::{Bounds, Datum, Key, Order, Row, Scan, Wide};
 
 use crate::fixture::{Fixture, at, body, ints, note, pages};
 use crate::tables::{BODIES, NOTES};
@@ -127,6 +127,34 @@ pub(super) async fn a_page_is_bounded_by_what_was_asked_for<W: Wide>(fixture: &F
     let again = fixture.other().scan(&scan, first.next.clone()).await?;
     let seen = first.rows.len();
     assert_eq!(again.rows, rows[seen..seen + again.rows.len()], "a token is good for any handle");
+    Ok(())
+}
+
+pub(super) async fn pages_of_several_partitions_are_those_of_as_many_scans<W: Wide>(
+    fixture: &Fixture<W>,
+) -> Result<()> {
+    let store = fixture.store();
+    // More than fit in one request, in no order; some are empty.
+    let partitions: Vec<Key> = (0..19).map(|n| fixture.notes((n * 7) % 19)).collect();
+    for (n, partition) in (0..).zip(&partitions).filter(|(n, _)| n % 5 != 3) {
+        let rows: Vec<_> = (0..3 * n).map(|bucket| note(bucket - 4, n, "open", bucket)).collect();
+        store.put(&NOTES, partition, &rows, at(1)).await?;
+    }
+    let bounds = Bounds { start: Bound::Included([Datum::Instant(-2)].into()), end: Bound::Unbounded };
+    for bounds in [Bounds::ALL, bounds] {
+        for (order, rows) in [(Order::Ascending, 1_000), (Order::Descending, 1_000), (Order::Ascending, 20)] {
+            let scan = Scan::partition(&NOTES, fixture.notes(0));
+            let scan = scan.within(bounds.clone()).in_order(order).in_pages_of(rows);
+            for some in [&partitions[..], &partitions[..4], &partitions[2..3], &[]] {
+                let pages = store.scan_each(&scan, some).await?;
+                assert_eq!(pages.len(), some.len());
+                for (page, partition) in pages.into_iter().zip(some) {
+                    let of_one = store.scan(&scan.clone().of(partition.clone()), None).await?;
+                    assert_eq!(page, of_one, "{order:?} {rows}");
+                }
+            }
+        }
+    }
     Ok(())
 }
 

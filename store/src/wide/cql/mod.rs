@@ -5,13 +5,14 @@
 //! (I3), a read of one row in a table of exchanges asks serially, so that after an unknown exchange it tells how
 //! that ended. An operation waits for its turn among a bounded number in flight (I6), sends, and ends within one
 //! deadline. Requests stay in the local data centre. What is repeated inside is in `retry`, what an error means in
-//! `error`, what a page costs in `read`.
+//! `error`, what a page costs in `read`, what pages of several partitions cost in `read_each`.
 
 mod error;
 mod lifetime;
 mod options;
 mod prepared;
 mod read;
+mod read_each;
 mod retry;
 pub mod schema;
 mod session;
@@ -159,6 +160,14 @@ impl Wide for Cql {
     async fn scan(&self, scan: &Scan, from: Option<PageToken>) -> Result<Page, ReadError> {
         scan.assert_valid();
         self.scan_page(scan, from).await
+    }
+
+    async fn scan_each(&self, scan: &Scan, partitions: &[Key]) -> Result<Vec<Page>, ReadError> {
+        scan.assert_valid();
+        for partition in partitions {
+            scan.table.assert_partition(partition);
+        }
+        self.scan_pages(scan, partitions).await
     }
 
     async fn delete(

@@ -79,7 +79,7 @@ impl Prepared {
 
     fn configure(&self, statement: &mut PreparedStatement, table: &Table, shape: Shape) {
         let retry = match shape {
-            Shape::Get | Shape::Scan(..) => &self.read_retry,
+            Shape::Get | Shape::Scan(..) | Shape::ScanEach(..) => &self.read_retry,
             Shape::Put
             | Shape::DeleteRow
             | Shape::DeleteRange(_)
@@ -92,7 +92,7 @@ impl Prepared {
                 statement.set_consistency(level(self.write));
                 statement.set_is_idempotent(true);
             }
-            Shape::Get | Shape::Scan(..) => {
+            Shape::Get | Shape::Scan(..) | Shape::ScanEach(..) => {
                 statement.set_consistency(self.read_level(table, shape));
                 statement.set_is_idempotent(true);
                 // Columns are named in every statement, so the metadata cannot change under it.

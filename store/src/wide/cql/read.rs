@@ -115,11 +115,11 @@ fn only_row(table: &'static Table, result: QueryResult) -> Result<Option<Vec<Dat
         .map_err(|reason| corrupt(table, &reason))
 }
 
-fn rows_of(table: &'static Table, result: QueryResult) -> Result<QueryRowsResult, ReadError> {
+pub(super) fn rows_of(table: &'static Table, result: QueryResult) -> Result<QueryRowsResult, ReadError> {
     result.into_rows_result().map_err(|error| corrupt(table, &error))
 }
 
-fn corrupt(table: &'static Table, reason: &impl ToString) -> ReadError {
+pub(super) fn corrupt(table: &'static Table, reason: &impl ToString) -> ReadError {
     ReadError::Corrupt { table: table.name, reason: reason.to_string() }
 }
 

@@ -18,6 +18,9 @@ pub(super) enum Shape {
     Get,
     /// Read rows: partition key, values of the slice.
     Scan(Slice, Direction),
+    /// Read rows of several partitions, which differ in their first column alone: that column of each, the rest of the
+    /// partition key, values of the slice. Selects the partition key, too.
+    ScanEach(Slice, usize),
     /// Delete one row: time, partition key, clustering key.
     DeleteRow,
     /// Delete rows: time, partition key, values of the slice.
@@ -67,6 +70,18 @@ pub(super) fn text(keyspace: &Keyspace, table: &Table, shape: Shape) -> String {
             let conditions = slice.conditions(&clustering);
             let order = descending(&clustering, direction);
             format!("SELECT {} FROM {name} WHERE {}{conditions}{order}", selected.join(", "), partition_key())
+        }
+        Shape::ScanEach(slice, count) => {
+            let selected: Vec<&str> =
+                [&partition, &clustering, &cells].into_iter().flatten().copied().collect();
+            let (first, rest) = partition.split_first().unwrap_or((&"", &[]));
+            let rest: String = rest.iter().map(|name| format!(" AND {name} = ?")).collect();
+            format!(
+                "SELECT {} FROM {name} WHERE {first} IN ({}){rest}{}",
+                selected.join(", "),
+                vec!["?"; count].join(", "),
+                slice.conditions(&clustering)
+            )
         }
         Shape::DeleteRow => format!("DELETE FROM {name} USING TIMESTAMP ? WHERE {}", key()),
         Shape::DeleteRange(slice) => {
@@ -120,7 +135,7 @@ fn equal_all<'a>(names: impl IntoIterator<Item = &'a &'static str>, between: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::tables::{BLOCKS, MARKS, SEGMENTS};
+    use crate::layout::tables::{BLOCKS, MARKS, SEALS, SEGMENTS};
     use crate::wide::{Bounds, Datum, Key};
 
     fn said(table: &Table, shape: Shape) -> String {
@@ -149,6 +164,17 @@ mod tests {
             said(&SEGMENTS, Shape::Scan(slice, Direction::Backward)),
             "SELECT writer, seq, received_at, catalog_n, samples, min_time, max_time, body FROM mill.segments \
              WHERE shard = ? AND bucket = ? AND writer = ? ORDER BY writer DESC, seq DESC"
+        );
+    }
+
+    #[test]
+    fn a_scan_of_several_partitions_says_which_row_is_whose() {
+        let bounds = Bounds::prefix(Key::from([Datum::Instant(7)]));
+        let (slice, _) = Slice::of(&bounds).unwrap();
+        assert_eq!(
+            said(&SEALS, Shape::ScanEach(slice, 3)),
+            "SELECT shard, period, bucket, version, generation_version, generation_attempt, sealed_at, covered, \
+             summary, checksum FROM mill.seals WHERE shard IN (?, ?, ?) AND period = ? AND bucket = ?"
         );
     }
 
