@@ -12,7 +12,7 @@ pub fn float(value: f64) -> String {
 }
 
 /// A double without exponent, however long that is.
-pub(super) fn plain_float(value: f64) -> String {
+pub fn plain_float(value: f64) -> String {
     special(value).map_or_else(|| value.to_string(), str::to_owned)
 }
 

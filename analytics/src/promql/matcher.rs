@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use super::dialect::{NoExpression, translated};
 use super::labels::{Labels, NAME};
 
 /// How a label's value is compared.
@@ -28,7 +29,7 @@ pub enum Pattern {
 
 impl Pattern {
     /// From its text.
-    pub fn new(pattern: &str) -> Result<Self, regex::Error> {
+    pub fn new(pattern: &str) -> Result<Self, NoExpression> {
         if pattern.contains(is_special) {
             return whole_value(pattern).map(Self::Expression);
         }
@@ -57,9 +58,10 @@ pub struct Matcher {
     pub value: String,
 }
 
-/// A regular expression over whole values, `.` matching everything.
-pub fn whole_value(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?s:{pattern})$"))
+/// A regular expression over whole values, as Prometheus writes it, `.` matching everything.
+pub fn whole_value(pattern: &str) -> Result<Regex, NoExpression> {
+    let translated = translated(pattern)?;
+    Regex::new(&format!("^(?s:{translated})$")).map_err(|error| NoExpression::compiling(pattern, &error))
 }
 
 impl Matcher {

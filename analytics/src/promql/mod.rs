@@ -10,6 +10,7 @@
 mod aggregate;
 mod binary;
 mod demands;
+mod dialect;
 mod eval;
 mod expr;
 mod format;
@@ -20,6 +21,8 @@ mod labels;
 mod matcher;
 mod memory;
 mod notes;
+mod plain;
+mod quoted;
 mod ranges;
 mod recent;
 mod selectors;
@@ -31,9 +34,10 @@ mod value;
 
 use futures_util::future::try_join_all;
 
+pub use self::dialect::NoExpression;
 pub use self::eval::EvalError;
 pub use self::expr::Grouping;
-pub use self::format::{float, write_time};
+pub use self::format::{float, plain_float, write_time};
 pub use self::function::{Aggregation, RangeFunction};
 pub use self::labels::{BUCKET, Label, Labels, NAME};
 pub use self::matcher::{MatchOp, Matcher, Pattern, fit_all, metric_of, whole_value};
@@ -76,7 +80,16 @@ impl Query {
 
     /// Whether it has an answer over a range of steps: a range or a text has none.
     pub fn can_be_ranged(&self) -> bool {
-        !matches!(self.0.root.expr, expr::Expr::Range(_) | expr::Expr::Subquery(_) | expr::Expr::Text(_))
+        self.kind_without_range().is_none()
+    }
+
+    /// What it gives, as Prometheus calls it, where it has no answer over a range of steps.
+    pub fn kind_without_range(&self) -> Option<&'static str> {
+        match self.0.root.expr {
+            expr::Expr::Range(_) | expr::Expr::Subquery(_) => Some("range vector"),
+            expr::Expr::Text(_) => Some("string"),
+            _ => None,
+        }
     }
 
     /// The same query with every selector and subquery that has no `@` fixed at `at`: it gives at any time what

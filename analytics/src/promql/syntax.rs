@@ -1,13 +1,14 @@
 //! From a query's text to [`Node`]: the `promql-parser` crate's tree, checked and lowered.
 //!
-//! The crate has no places, reads `\x` escapes as characters, and takes some syntax that Prometheus does not have
-//! (`or` within braces); what it lacks is done here and in `tokens`.
+//! The crate has no places, misreads or refuses some texts, and takes some syntax that Prometheus does not have (`or`
+//! within braces, an empty range); what it lacks is done here, in `tokens` and in `plain`.
 
 use std::panic::catch_unwind;
 use std::time::{Duration, SystemTime};
 
-use promql_parser::label::{MatchOp as ParsedOp, Matcher as ParsedMatcher};
+use promql_parser::label::{Labels, MatchOp as ParsedOp, Matcher as ParsedMatcher};
 use promql_parser::parser as parsed;
+use promql_parser::parser::value::ValueType;
 
 use super::expr::{
     Aggregate, Arithmetic, At, Binary, BinaryOp, Call, Cardinality, Comparison, Expr, Grouping, MatchLabels,
@@ -16,6 +17,8 @@ use super::expr::{
 use super::function::{Aggregation, Function};
 use super::labels::NAME;
 use super::matcher::{MatchOp, Matcher, Pattern};
+use super::plain::Plain;
+use super::quoted::unquote;
 use super::tokens::Tokens;
 
 /// A text that is no query.
@@ -39,13 +42,14 @@ pub(super) struct Parsed {
 /// Reads a query.
 pub(super) fn parse(text: &str) -> Result<Parsed, ParseError> {
     let tokens = Tokens::of(text)?;
-    let tree = parse_tree(text)?;
-    let mut lowering = Lowering { tokens: &tokens, next_anchor: 0, slots: 0 };
+    let plain = Plain::of(&tokens)?;
+    let tree = parse_tree(&plain)?;
+    let mut lowering = Lowering { tokens: &tokens, plain: &plain, next_anchor: 0, slots: 0 };
     let (root, _) = lowering.node(&tree)?;
     if lowering.next_anchor != tokens.anchors().len() {
         // The scan and the parser disagree about what is where: then nothing has a place.
         let nothing = Tokens::default();
-        let mut lowering = Lowering { tokens: &nothing, next_anchor: 0, slots: 0 };
+        let mut lowering = Lowering { tokens: &nothing, plain: &plain, next_anchor: 0, slots: 0 };
         let (root, _) = lowering.node(&tree)?;
         return Ok(Parsed { root, slots: lowering.slots });
     }
@@ -54,14 +58,19 @@ pub(super) fn parse(text: &str) -> Result<Parsed, ParseError> {
 
 /// The query in the parser's canonical form, broken into lines where it is long.
 pub fn format(text: &str) -> Result<String, ParseError> {
-    Tokens::of(text)?;
-    Ok(parse_tree(text)?.prettify())
+    parse(text)?;
+    let plain = Plain::of(&Tokens::of(text)?)?;
+    Ok(plain.restored(parse_tree(&plain)?.prettify()))
 }
 
 /// The query's tree as the parser has it, in the form in which Prometheus shows trees.
 pub fn tree(text: &str) -> Result<serde_json::Value, ParseError> {
     parse(text)?;
-    serde_json::to_value(parse_tree(text)?).map_err(|error| ParseError::new(error.to_string()))
+    let plain = Plain::of(&Tokens::of(text)?)?;
+    let tree = serde_json::to_value(parse_tree(&plain)?);
+    let mut tree = tree.map_err(|error| ParseError::new(error.to_string()))?;
+    plain.restore(&mut tree);
+    Ok(tree)
 }
 
 /// Matchers in braces, with or without a metric's name: a `match[]` parameter.
@@ -74,15 +83,16 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
 }
 
 /// The crate's parser; should it panic on some text, that text is no query.
-fn parse_tree(text: &str) -> Result<parsed::Expr, ParseError> {
-    match catch_unwind(|| parsed::parse(text)) {
-        Ok(tree) => tree.map_err(ParseError::new),
+fn parse_tree(plain: &Plain) -> Result<parsed::Expr, ParseError> {
+    match catch_unwind(|| parsed::parse(plain.text())) {
+        Ok(tree) => tree.map_err(|why| ParseError::new(plain.restored(why))),
         Err(_panic) => Err(ParseError::new("the query cannot be read")),
     }
 }
 
 struct Lowering<'a> {
     tokens: &'a Tokens<'a>,
+    plain: &'a Plain,
     next_anchor: usize,
     slots: usize,
 }
@@ -127,7 +137,7 @@ impl Lowering<'_> {
             parsed::Expr::MatrixSelector(range) => {
                 let token = self.anchor();
                 let selector = self.selector(&range.vs)?;
-                let range = RangeSelector { selector, range: nanos(range.range)? };
+                let range = RangeSelector { selector, range: longer_than_none(range.range)? };
                 Ok(self.at(token, Expr::Range(Box::new(range))))
             }
             parsed::Expr::Paren(paren) => {
@@ -153,9 +163,12 @@ impl Lowering<'_> {
         if !selector.matchers.or_matchers.is_empty() {
             return Err(ParseError::new("`or` between matchers is not supported"));
         }
-        let name = selector.name.as_deref().map(|name| Matcher::equal(NAME, name));
-        let others = selector.matchers.matchers.iter().map(matcher);
-        let matchers = name.into_iter().map(Ok).chain(others).collect::<Result<_, _>>()?;
+        let name = selector.name.as_deref().map(|name| Matcher::equal(NAME, self.plain.real(name)));
+        let others = selector.matchers.matchers.iter().map(|parsed| self.matcher(parsed));
+        let matchers = name.into_iter().map(Ok).chain(others).collect::<Result<Vec<_>, _>>()?;
+        if matchers.iter().all(|matcher| matcher.fits("")) {
+            return Err(ParseError::new("vector selector must contain at least one non-empty matcher"));
+        }
         let shift = shift(selector.at.as_ref(), selector.offset.as_ref())?;
         let slot = self.slots;
         self.slots += 1;
@@ -170,7 +183,7 @@ impl Lowering<'_> {
         }
         let lowered = Subquery {
             inner,
-            range: nanos(subquery.range)?,
+            range: longer_than_none(subquery.range)?,
             step,
             shift: shift(subquery.at.as_ref(), subquery.offset.as_ref())?,
         };
@@ -183,7 +196,7 @@ impl Lowering<'_> {
         let op = binary_op(&binary.op.to_string())
             .ok_or_else(|| ParseError::new(format!("{} is not an operator", binary.op)))?;
         let as_bool = binary.modifier.as_ref().is_some_and(|modifier| modifier.return_bool);
-        let matching = matching(binary.modifier.as_ref())?;
+        let matching = self.matching(binary.modifier.as_ref())?;
         Ok(self.at(token, Expr::Binary(Box::new(Binary { op, left, right, as_bool, matching }))))
     }
 
@@ -191,12 +204,15 @@ impl Lowering<'_> {
         let token = self.anchor();
         let op = Aggregation::named(&aggregate.op.to_string())
             .ok_or_else(|| ParseError::new(format!("{} is not supported", aggregate.op)))?;
+        if let (Aggregation::Limitk | Aggregation::LimitRatio, Some(limit)) = (op, &aggregate.param) {
+            expect_type(ValueType::Scalar, limit, "aggregation expression")?;
+        }
         let parameter = aggregate.param.as_deref().map(|tree| self.node(tree)).transpose()?;
         let (inner, _) = self.node(&aggregate.expr)?;
         let grouping = match &aggregate.modifier {
             None => Grouping::By(Vec::new()),
-            Some(parsed::LabelModifier::Include(labels)) => Grouping::By(labels.labels.clone()),
-            Some(parsed::LabelModifier::Exclude(labels)) => Grouping::Without(labels.labels.clone()),
+            Some(parsed::LabelModifier::Include(labels)) => Grouping::By(self.names(labels)),
+            Some(parsed::LabelModifier::Exclude(labels)) => Grouping::Without(self.names(labels)),
         };
         let parameter = parameter.map(|(node, _)| node);
         Ok(self.at(token, Expr::Aggregate(Box::new(Aggregate { op, grouping, parameter, inner }))))
@@ -206,44 +222,49 @@ impl Lowering<'_> {
         let token = self.anchor();
         let function = Function::named(call.func.name)
             .ok_or_else(|| ParseError::new(format!("the function {} is not supported", call.func.name)))?;
+        // The crate takes some numbers for vectors.
+        let types = call.func.arg_types.iter().chain(call.func.arg_types.last().into_iter().cycle());
+        for (wanted, arg) in types.zip(&call.args.args) {
+            expect_type(*wanted, arg, &format!("call to function {:?}", call.func.name))?;
+        }
         let args = call.args.args.iter().map(|arg| Ok(self.node(arg)?.0)).collect::<Result<_, _>>()?;
         Ok(self.at(token, Expr::Call(Box::new(Call { function, args }))))
     }
-}
 
-fn matcher(parsed: &ParsedMatcher) -> Result<Matcher, ParseError> {
-    // The crate has made the expression one that compiles; keep what it made of it.
-    let inner = |compiled: &regex::Regex| {
-        let made = compiled.as_str();
-        let made = made.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(made);
-        Pattern::new(made).map_err(|error| ParseError::new(error.to_string()))
-    };
-    let op = match &parsed.op {
-        ParsedOp::Equal => MatchOp::Equal,
-        ParsedOp::NotEqual => MatchOp::NotEqual,
-        ParsedOp::Re(compiled) => MatchOp::Matches(inner(compiled)?),
-        ParsedOp::NotRe(compiled) => MatchOp::DiffersFrom(inner(compiled)?),
-    };
-    Ok(Matcher { name: parsed.name.clone(), op, value: parsed.value.clone() })
-}
-
-fn matching(modifier: Option<&parsed::BinModifier>) -> Result<Matching, ParseError> {
-    use parsed::VectorMatchCardinality as Card;
-    let Some(modifier) = modifier else { return Ok(Matching::default()) };
-    if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
-        return Err(ParseError::new("fill modifiers are not supported"));
+    fn matcher(&self, parsed: &ParsedMatcher) -> Result<Matcher, ParseError> {
+        let value = self.plain.real(&parsed.value);
+        let pattern = || Pattern::new(value).map_err(|error| ParseError::new(error.to_string()));
+        let op = match &parsed.op {
+            ParsedOp::Equal => MatchOp::Equal,
+            ParsedOp::NotEqual => MatchOp::NotEqual,
+            ParsedOp::Re(_) => MatchOp::Matches(pattern()?),
+            ParsedOp::NotRe(_) => MatchOp::DiffersFrom(pattern()?),
+        };
+        Ok(Matcher { name: parsed.name.clone(), op, value: value.to_owned() })
     }
-    let labels = match &modifier.matching {
-        None => MatchLabels::default(),
-        Some(parsed::LabelModifier::Include(labels)) => MatchLabels::On(labels.labels.clone()),
-        Some(parsed::LabelModifier::Exclude(labels)) => MatchLabels::Ignoring(labels.labels.clone()),
-    };
-    let cardinality = match &modifier.card {
-        Card::OneToOne | Card::ManyToMany => Cardinality::OneToOne,
-        Card::ManyToOne(include) => Cardinality::ManyToOne(include.labels.clone()),
-        Card::OneToMany(include) => Cardinality::OneToMany(include.labels.clone()),
-    };
-    Ok(Matching { labels, cardinality })
+
+    fn names(&self, labels: &Labels) -> Vec<String> {
+        labels.labels.iter().map(|name| self.plain.real(name).to_owned()).collect()
+    }
+
+    fn matching(&self, modifier: Option<&parsed::BinModifier>) -> Result<Matching, ParseError> {
+        use parsed::VectorMatchCardinality as Card;
+        let Some(modifier) = modifier else { return Ok(Matching::default()) };
+        if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
+            return Err(ParseError::new("fill modifiers are not supported"));
+        }
+        let labels = match &modifier.matching {
+            None => MatchLabels::default(),
+            Some(parsed::LabelModifier::Include(labels)) => MatchLabels::On(self.names(labels)),
+            Some(parsed::LabelModifier::Exclude(labels)) => MatchLabels::Ignoring(self.names(labels)),
+        };
+        let cardinality = match &modifier.card {
+            Card::OneToOne | Card::ManyToMany => Cardinality::OneToOne,
+            Card::ManyToOne(include) => Cardinality::ManyToOne(self.names(include)),
+            Card::OneToMany(include) => Cardinality::OneToMany(self.names(include)),
+        };
+        Ok(Matching { labels, cardinality })
+    }
 }
 
 fn binary_op(op: &str) -> Option<BinaryOp> {
@@ -288,6 +309,32 @@ fn nanos(span: Duration) -> Result<i64, ParseError> {
     i64::try_from(span.as_nanos()).map_err(|_| ParseError::new("a duration is longer than 292 years"))
 }
 
+/// The length of a range.
+fn longer_than_none(span: Duration) -> Result<i64, ParseError> {
+    match nanos(span)? {
+        0 => Err(ParseError::new("duration must be greater than 0")),
+        span => Ok(span),
+    }
+}
+
+fn expect_type(wanted: ValueType, of: &parsed::Expr, place: &str) -> Result<(), ParseError> {
+    let found = of.value_type();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(ParseError::new(format!("expected type {} in {place}, got {}", kind(wanted), kind(found))))
+}
+
+/// What Prometheus calls a type.
+const fn kind(of: ValueType) -> &'static str {
+    match of {
+        ValueType::Vector => "instant vector",
+        ValueType::Matrix => "range vector",
+        ValueType::Scalar => "scalar",
+        ValueType::String => "string",
+    }
+}
+
 fn unix_nanos(time: SystemTime) -> Result<i64, ParseError> {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => nanos(after),
@@ -295,88 +342,9 @@ fn unix_nanos(time: SystemTime) -> Result<i64, ParseError> {
     }
 }
 
-/// A quoted text as Go reads it: `\x` and octal escapes are bytes, so that it may not be UTF-8.
-fn unquote(quoted: &str) -> Text {
-    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    if quoted.starts_with('`') {
-        return Text { text: inner.to_owned(), not_utf8: None };
-    }
-    let bytes = unescape(inner);
-    match String::from_utf8(bytes) {
-        Ok(text) => Text { text, not_utf8: None },
-        Err(error) => Text {
-            text: String::from_utf8_lossy(error.as_bytes()).into_owned(),
-            not_utf8: Some(inner.to_owned()),
-        },
-    }
-}
-
-fn unescape(inner: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some(at) = rest.find('\\') {
-        let (plain, escape) = rest.split_at(at);
-        bytes.extend_from_slice(plain.as_bytes());
-        rest = one_escape(escape, &mut bytes);
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes
-}
-
-/// Reads the escape that `text` starts with and gives what follows it.
-fn one_escape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> &'a str {
-    let mut chars = text.chars();
-    chars.next();
-    let Some(kind) = chars.next() else { return "" };
-    let after = chars.as_str();
-    let mut code = |digits: &'a str, rest: &'a str, radix: u32| {
-        let Ok(code) = u32::from_str_radix(digits, radix) else { return rest };
-        match u8::try_from(code) {
-            Ok(byte) if !matches!(kind, 'u' | 'U') => bytes.push(byte),
-            Ok(_) | Err(_) => {
-                let c = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
-        rest
-    };
-    let digits = |n: usize| after.split_at_checked(n).unwrap_or((after, ""));
-    match kind {
-        'x' => code(digits(2).0, digits(2).1, 16),
-        'u' => code(digits(4).0, digits(4).1, 16),
-        'U' => code(digits(8).0, digits(8).1, 16),
-        '0'..='7' => {
-            let octal = text.get(1..).unwrap_or_default().split_at_checked(3).unwrap_or(("", ""));
-            code(octal.0, octal.1, 8)
-        }
-        other => {
-            let plain = match other {
-                'a' => '\u{7}',
-                'b' => '\u{8}',
-                'f' => '\u{c}',
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                'v' => '\u{b}',
-                same => same,
-            };
-            bytes.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
-            after
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn escapes_are_bytes_and_need_not_be_utf8() {
-        assert_eq!(unquote(r#""a\n\x41\u00e9\101""#).text, "a\nAéA");
-        assert_eq!(unquote(r#""\xc3\xa9""#), Text { text: "é".into(), not_utf8: None });
-        assert_eq!(unquote(r#""a\xc5z""#).not_utf8.as_deref(), Some(r"a\xc5z"));
-        assert_eq!(unquote(r"`a\n`").text, r"a\n");
-    }
 
     #[test]
     fn nodes_know_their_places() {
@@ -401,11 +369,30 @@ mod tests {
             "topk by (x) (scalar(y), z @ start())",
         ] {
             let tokens = Tokens::of(text).unwrap();
-            let tree = parse_tree(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            let mut lowering = Lowering { tokens: &tokens, next_anchor: 0, slots: 0 };
+            let plain = Plain::of(&tokens).unwrap();
+            let tree = parse_tree(&plain).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let mut lowering = Lowering { tokens: &tokens, plain: &plain, next_anchor: 0, slots: 0 };
             lowering.node(&tree).unwrap();
             assert_eq!(lowering.next_anchor, tokens.anchors().len(), "{text}");
         }
+    }
+
+    #[test]
+    fn patterns_between_backticks_are_as_they_stand() {
+        let of = |text: &str| {
+            let parsed = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            parsed.root.selector().unwrap().matchers.clone()
+        };
+        for text in [r"x{a=~`d\d`}", r#"x{a=~"d\\d"}"#, r"x{a=~'\x64\\d'}"] {
+            let matchers = of(text);
+            assert_eq!(matchers[1].value, r"d\d", "{text}");
+            assert!(matchers[1].fits("d1") && !matchers[1].fits("dd"), "{text}");
+        }
+        assert_eq!(of(r#"smoothed{or ="\xc3\xa9"}"#)[0].value, "smoothed");
+        assert_eq!((&*of(r#"{or ="\xc3\xa9"}"#)[0].name, &*of(r#"{or ="\xc3\xa9"}"#)[0].value), ("or", "é"));
+        let shown = format(r"sum by(anchored)(x{a=~`d\d`})").unwrap();
+        assert_eq!(shown, r#"sum by (anchored) (x{a=~"d\\d"})"#);
+        assert_eq!(tree(r"x{a=~`d\d`}").unwrap()["matchers"][0]["value"], r"d\d");
     }
 
     #[test]
@@ -430,6 +417,15 @@ mod tests {
             "1 == 1",
             "{a=\"b\" or c=\"d\"}",
             "x offset",
+            "x[0]",
+            "x[0:1m]",
+            "ln(0)",
+            "exp(NaN)",
+            "limitk(x, x)",
+            "{a=~\"b*\"}",
+            "{a=~\"b**\"}",
+            "{a=~\"b)|(c\"}",
+            "smoothed anchored",
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with("parse error: ") && error.len() > 15, "{text}: {error}");

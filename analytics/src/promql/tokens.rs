@@ -59,6 +59,21 @@ impl<'a> Tokens<'a> {
         &self.anchors
     }
 
+    /// The query.
+    pub(super) const fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// What stands between two places.
+    pub(super) fn between(&self, start: usize, end: usize) -> &'a str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// All tokens, in their order.
+    pub(super) fn all(&self) -> &[Token] {
+        &self.all
+    }
+
     /// The text of the token at `at`.
     pub(super) fn word(&self, at: usize) -> &'a str {
         self.all.get(at).and_then(|token| self.text.get(token.start..token.end)).unwrap_or_default()
@@ -87,9 +102,13 @@ impl<'a> Tokens<'a> {
     }
 
     fn check_shape(&self) -> Result<(), ParseError> {
-        let (mut level, mut operators) = (0_usize, 0_usize);
+        let (mut level, mut operators, mut in_braces) = (0_usize, 0_usize, false);
         for (at, token) in self.all.iter().enumerate() {
             match token.kind {
+                Kind::Sign('{') => in_braces = true,
+                Kind::Sign('}') => in_braces = false,
+                // Matchers make no tree deeper.
+                _ if in_braces => {}
                 Kind::Sign('(') => level += 1,
                 Kind::Sign(')') => level = level.saturating_sub(1),
                 Kind::Sign('+' | '-' | '*' | '/' | '%' | '^' | '=' | '!' | '<' | '>' | '[') => operators += 1,
@@ -194,7 +213,7 @@ impl<'a> Tokens<'a> {
     /// A span as a number must be one that a span can be: the parser would not survive another.
     fn check_span(&self, at: usize) -> Result<(), ParseError> {
         let word = self.word(at);
-        let seconds = word.split(':').filter_map(|part| part.parse::<f64>().ok());
+        let seconds = word.split(':').filter_map(|part| part.replace('_', "").parse::<f64>().ok());
         for seconds in seconds {
             if !(0.0..=SPAN_SECONDS_MAX).contains(&seconds) {
                 return Err(ParseError::new(format!("{word} is not a duration")));
