@@ -180,7 +180,19 @@ async fn what_makes_no_sense_is_bad_data() {
         ("query_range?query=temperature[5m]&start=1&end=2&step=1", "invalid expression type"),
         ("series", "no match[] parameter provided"),
         ("labels?match[]=1", "a series selector is wanted"),
-        ("label/U__a_/values", "invalid label name"),
+        ("label//values", "invalid label name"),
+        ("query?query=ln(0)", "expected type instant vector in call to function \"ln\", got scalar"),
+        ("query?query=x[0]", "duration must be greater than 0"),
+        ("query?query=&query=1", "no expression found"),
+        (
+            "query_range?query=1&start=0&end=1&step=1h99999999999999s",
+            "invalid parameter \"step\": cannot parse",
+        ),
+        ("query_range?query=1&start=0&end=1&step=0s", "zero or negative query resolution step"),
+        ("query_range?query=x[5m:1m]&start=0&end=1&step=1", "invalid expression type \"range vector\""),
+        ("query_range?query=%22x%22&start=0&end=1&step=1", "invalid expression type \"string\""),
+        ("query_exemplars?query=x&start=2&end=1", "end timestamp must not be before start timestamp"),
+        ("metadata?limit_per_metric=x", "invalid parameter \"limit_per_metric\""),
         ("format_query?query=sum(", "parse error"),
     ] {
         let (status, kind, text) = refused(&api, &format!("/api/v1/{target}")).await;
@@ -217,8 +229,11 @@ async fn a_query_that_takes_too_long_ends_with_its_reading() {
     assert_eq!(Arc::strong_count(&api.store.hanging), 1);
     let reason = "tidemill_http_rejected_total{reason=\"query_timeout\"}";
     assert_eq!(api.counted(reason).await, 1);
-    let (status, kind, _) = refused(&pumps(), "/api/v1/query?query=temperature&timeout=0").await;
-    assert_eq!((status, kind.as_str()), (503, "timeout"), "also what would need no time");
+    for none in ["0", "-1", "0s"] {
+        let target = format!("/api/v1/query?query=temperature&timeout={none}");
+        let (status, kind, _) = refused(&pumps(), &target).await;
+        assert_eq!((status, kind.as_str()), (503, "timeout"), "also what would need no time");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,7 +300,8 @@ async fn clients_learn_what_they_talk_to() {
     let data = async |target: &str| api.get(&format!("/api/v1/{target}")).await["data"].clone();
     let build = data("status/buildinfo").await;
     assert!(build["version"].as_str().unwrap().starts_with("3.") && build.get("features").is_none());
-    assert_eq!(data("status/flags").await["query.lookback-delta"], "300s");
+    assert_eq!(data("status/flags").await["query.lookback-delta"], "5m");
+    assert_eq!(data("label/U__a_/values").await, json!([]), "a name that only looks escaped");
     assert_eq!(data("status/config").await, json!({ "yaml": "" }));
     assert_eq!(data("status/tsdb").await["headStats"]["numSeries"], 4);
     assert_eq!(data("status/runtimeinfo").await["startTime"], "2025-06-01T12:00:00Z");
@@ -316,6 +332,34 @@ async fn a_query_is_shown_as_a_tree() {
     assert!(range["matchers"].as_array().unwrap().contains(&matcher), "{range}");
     let (status, kind, _) = refused(&pumps(), "/api/v1/parse_query?query=a%7B").await;
     assert_eq!((status, kind.as_str()), (400, "bad_data"));
+}
+
+#[tokio::test]
+async fn patterns_are_those_of_prometheus() {
+    let api = pumps();
+    for (pattern, found) in [
+        (r"`pump-\d`", 2),
+        (r#""pump-\\d""#, 2),
+        (r"`\Qpump-1\E`", 1),
+        (r#""pump-[[:digit:]]""#, 2),
+        (r"`pump-[1&&x]`", 1),
+        (r"'\x70ump-\\062'", 1),
+    ] {
+        let text = format!("temperature{{device=~{pattern}}}");
+        assert_eq!(query(&api, &text).await["result"].as_array().unwrap().len(), found, "{text}");
+    }
+    let replaced =
+        query(&api, r#"label_replace(temperature{site="north"}, "n", "$1", "device", `.*-(\d)`)"#).await;
+    assert_eq!(replaced["result"][0]["metric"]["n"], "1");
+    assert_eq!(query(&api, "1_000 + 0x_ff + 0e5").await["result"][1], "1255");
+    assert_eq!(query(&api, "1e21").await["result"][1], "1000000000000000000000");
+}
+
+#[tokio::test]
+async fn clients_that_look_for_a_prometheus_find_one() {
+    for path in ["/-/healthy", "/-/ready", "/prometheus/-/healthy", "/prometheus/-/ready"] {
+        assert_eq!(pumps().ask("GET", path).await.status, 200, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -156,7 +156,7 @@ pub(super) async fn no_queries(uri: Uri) -> Problem {
 }
 
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let detail = format!("`{}` answers GET and HEAD, not {method}", uri.path());
+    let detail = format!("`{}` does not answer {method}; the header `allow` says what it does", uri.path());
     Problem::new(ProblemKind::MethodNotAllowed, detail)
 }
 

@@ -69,12 +69,9 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let body = serde_json::json!({
-            "status": "error",
-            "errorType": self.kind.parts().0,
-            "error": self.text,
-        });
-        let mut response = Response::new(body.to_string().into());
+        let (kind, text) = (self.kind.parts().0, serde_json::Value::from(self.text));
+        let body = format!("{{\"status\":\"error\",\"errorType\":\"{kind}\",\"error\":{text}}}");
+        let mut response = Response::new(body.into());
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -36,14 +36,13 @@ impl Form {
         Ok(Self(pairs))
     }
 
-    /// The first value of `name` that is not empty.
+    /// The first value of `name`, unless it is empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let named = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        { named }.find(|value| !value.is_empty())
+        self.all(name).next().filter(|value| !value.is_empty())
     }
 
     /// Every value of `name`.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -78,11 +77,15 @@ impl Form {
 
     /// `limit`; `None` where there is none or it is 0.
     pub(super) fn limit(&self) -> Result<Option<usize>, Failure> {
-        let Some(text) = self.get("limit") else { return Ok(None) };
-        let limit: usize = text
-            .parse()
-            .map_err(|_| Failure::parameter("limit", "limit must be a whole number that is not negative"))?;
-        Ok(Some(limit).filter(|limit| *limit > 0))
+        self.most("limit")
+    }
+
+    /// How many of something at most; `None` where that is not said or is 0.
+    pub(super) fn most(&self, name: &str) -> Result<Option<usize>, Failure> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let why = || format!("{name} must be a whole number that is not negative");
+        let most: usize = text.parse().map_err(|_| Failure::parameter(name, why()))?;
+        Ok(Some(most).filter(|most| *most > 0))
     }
 
     /// The sets of matchers in `match[]`.
@@ -138,6 +141,15 @@ mod tests {
         let expected = [("query", "a+b é"), ("x", ""), ("match[]", "{a=\"b\"}")];
         assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert!(decode(b"a=%FF").is_err() && decode(b"a=%2").is_err() && decode(b"a=%zz").is_err());
+    }
+
+    #[test]
+    fn of_values_of_one_name_the_first_counts() {
+        let form = Form(decode(b"a=1&a=2&b=&b=3&c=%20").unwrap());
+        assert_eq!(
+            (form.get("a"), form.get("b"), form.get("c"), form.get("d")),
+            (Some("1"), None, Some(" "), None)
+        );
     }
 
     #[test]

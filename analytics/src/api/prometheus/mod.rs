@@ -28,6 +28,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, on};
 use bytes::Bytes;
+use hyper::StatusCode;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -39,13 +40,33 @@ use super::{ApiState, Client, Query, json_response};
 /// The prefixes under which the API is.
 const PREFIXES: [&str; 2] = ["/api/v1", "/prometheus/api/v1"];
 
+/// Where clients look whether there is a Prometheus, and what they are told.
+const PROBES: [(&str, &str); 4] = [
+    ("/-/healthy", "Tidemill is Healthy.\n"),
+    ("/-/ready", "Tidemill is Ready.\n"),
+    ("/prometheus/-/healthy", "Tidemill is Healthy.\n"),
+    ("/prometheus/-/ready", "Tidemill is Ready.\n"),
+];
+
 /// The routes, under each prefix.
 pub(super) fn routes<Q: Query>() -> Router<ApiState<Q>> {
     let mut all = Router::new();
     for prefix in PREFIXES {
         all = all.nest(prefix, under_prefix());
     }
+    for (path, told) in PROBES {
+        all = all.route(path, get(async move |State(state): State<ApiState<Q>>| probe(&state, path, told)));
+    }
     all
+}
+
+/// Healthy is what answers; ready as `/readyz` has it.
+fn probe<Q>(state: &ApiState<Q>, path: &str, told: &'static str) -> Response {
+    if path.ends_with("ready") && !(state.0.readiness)().is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Tidemill is not ready; /readyz says why\n")
+            .into_response();
+    }
+    told.into_response()
 }
 
 fn under_prefix<Q: Query>() -> Router<ApiState<Q>> {
@@ -92,8 +113,9 @@ async fn run<Q: Query, F: Future<Output = Result<Bytes, Failure>>>(
     work: impl FnOnce(Duration) -> F,
 ) -> Result<Response, Failure> {
     let limit = state.0.limits.query_timeout;
-    let asked = form.span("timeout")?.and_then(|nanos| u64::try_from(nanos).ok());
-    let timeout = asked.map_or(limit, |nanos| Duration::from_nanos(nanos).min(limit));
+    // Less than nothing is no time, too.
+    let asked = form.span("timeout")?.map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
+    let timeout = asked.map_or(limit, |asked| asked.min(limit));
     let timed_out = || Failure::new(ErrorType::Timeout, "query timed out in query execution");
     if timeout.is_zero() {
         return Err(timed_out());

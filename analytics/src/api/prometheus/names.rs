@@ -123,8 +123,10 @@ pub(super) async fn labels<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result
 
 /// `label/<name>/values`.
 pub(super) async fn values<Q: Query>(state: &ApiState<Q>, form: &Form, name: &str) -> Result<Bytes, Failure> {
-    let name = unescape(name).filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| Failure::bad_data("invalid label name"))?;
+    let name = unescape(name);
+    if name.is_empty() {
+        return Err(Failure::bad_data("invalid label name: \"\""));
+    }
     let asked = Asked::of(form)?;
     let limit = asked.limit;
     if let Some(label) = label_of(&name) {
@@ -173,7 +175,7 @@ pub(super) async fn series<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result
 pub(super) async fn metadata<Q: Query>(state: &ApiState<Q>, form: &Form) -> Result<Bytes, Failure> {
     let matchers: Vec<Matcher> =
         form.get("metric").map(|name| Matcher::equal(NAME, name)).into_iter().collect();
-    let per_metric = form.get("limit_per_metric").and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    let per_metric = form.most("limit_per_metric")?;
     let mut metrics: BTreeMap<String, BTreeSet<(&'static str, String)>> = BTreeMap::new();
     for (_, entries) in StoreSource::new(state).known(&matchers, TimeRange::ALL).await? {
         for entry in entries {

@@ -68,8 +68,9 @@ impl Question {
             )));
         }
         let question = Self::of(form, state, Mode::Range, (steps, end))?;
-        if !question.query.can_be_ranged() {
-            let why = "invalid expression type for range query, must be Scalar or instant Vector";
+        if let Some(kind) = question.query.kind_without_range() {
+            let why =
+                format!("invalid expression type {kind:?} for range query, must be Scalar or instant Vector");
             return Err(Failure::parameter("query", why));
         }
         Ok(question)
@@ -85,8 +86,11 @@ impl Question {
         let query = state.0.queries.parse(form.get("query").unwrap_or_default())?;
         let lookback = match form.span("lookback_delta")? {
             Some(nanos) if nanos > 0 => Lookback::new(Duration::from_nanos(nanos.unsigned_abs()), &[]),
-            Some(_) => return Err(Failure::parameter("lookback_delta", "it must be positive")),
-            None => Lookback::new(limits.lookback_delta, &limits.intervals),
+            Some(nanos) if nanos < 0 => {
+                return Err(Failure::parameter("lookback_delta", "it must not be negative"));
+            }
+            // None at all means what is configured, as Prometheus has it.
+            Some(_) | None => Lookback::new(limits.lookback_delta, &limits.intervals),
         };
         Ok(Self {
             query,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 
 use super::failure::{ErrorType, Failure};
-use crate::promql::{Answer, Labels, Mode, Notes, RawSeries, Row, Steps, float, is_absent, write_time};
+use crate::promql::{
+    Answer, Labels, Mode, Notes, RawSeries, Row, Steps, float, is_absent, plain_float, write_time,
+};
 
 /// What there is to say of answers that were cut.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
@@ -70,8 +72,12 @@ fn write_result(body: &mut String, answer: &Answer, shape: &Shape) -> Result<boo
             body.push(']');
         }
         (Answer::Scalar(values), Mode::Instant) => {
-            body.push_str("scalar\",\"result\":");
-            write_sample(body, at, values.first().copied().unwrap_or(f64::NAN));
+            // As Prometheus has it, without exponent here.
+            body.push_str("scalar\",\"result\":[");
+            write_time(body, at);
+            body.push_str(",\"");
+            body.push_str(&plain_float(values.first().copied().unwrap_or(f64::NAN)));
+            body.push_str("\"]");
         }
         (Answer::Scalar(values), Mode::Range) => {
             let row = Row { labels: Labels::default(), drop_name: false, values: values.clone() };

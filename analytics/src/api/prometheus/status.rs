@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::form::Form;
 use super::render::success;
 use super::store::StoreSource;
+use super::times;
 use crate::moment::Utc;
 use crate::promql::{self, Notes};
 
@@ -38,12 +39,11 @@ pub(super) fn build() -> Bytes {
 
 pub(super) fn flags<Q>(state: &ApiState<Q>) -> Bytes {
     let limits = &state.0.limits;
-    let seconds = |span: std::time::Duration| format!("{}s", span.as_secs_f64());
     plain(&json!({
-        "query.lookback-delta": seconds(limits.promql.lookback_delta),
+        "query.lookback-delta": times::shown(limits.promql.lookback_delta),
         "query.max-concurrency": limits.queries_max.to_string(),
         "query.max-samples": limits.promql.samples_max.to_string(),
-        "query.timeout": seconds(limits.query_timeout),
+        "query.timeout": times::shown(limits.query_timeout),
     }))
 }
 
@@ -110,7 +110,10 @@ pub(super) fn parse_query(form: &Form) -> Result<Bytes, Failure> {
 /// `query_exemplars`: none, of a query that is one.
 pub(super) fn exemplars(form: &Form) -> Result<Bytes, Failure> {
     promql::Query::parse(form.get("query").unwrap_or_default())?;
-    form.range()?;
+    let (start, end) = (form.time("start")?, form.time("end")?);
+    if start.zip(end).is_some_and(|(start, end)| end < start) {
+        return Err(Failure::bad_data("end timestamp must not be before start timestamp"));
+    }
     Ok(plain(&json!([])))
 }
 

@@ -1,5 +1,7 @@
 //! Times and spans as Prometheus' clients write them. Pure.
 
+use std::time::Duration;
+
 use tidemill_store::model::Timestamp;
 
 use crate::moment;
@@ -38,8 +40,47 @@ pub(super) fn span(text: &str) -> Result<i64, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return nanos(seconds * 1e9).ok_or_else(wrong);
     }
-    let span = promql_parser::util::parse_duration(text).map_err(|_| wrong())?;
-    i64::try_from(span.as_nanos()).map_err(|_| wrong())
+    duration(text).ok_or_else(wrong)
+}
+
+/// The units of durations with their nanoseconds, in the order in which they may come.
+const UNITS: [(&str, i64); 7] = [
+    ("y", 365 * DAY),
+    ("w", 7 * DAY),
+    ("d", DAY),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+];
+const DAY: i64 = 86_400_000_000_000;
+
+/// `1h30m`, each unit once and the longest first.
+fn duration(text: &str) -> Option<i64> {
+    let (mut rest, mut units, mut total) = (text, UNITS.iter(), 0_i64);
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?)?;
+        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(end)?;
+        let (_, nanos) = units.find(|(name, _)| *name == unit)?;
+        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(*nanos)?)?;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// A duration as Prometheus writes it: `1h30m`.
+pub(super) fn shown(span: Duration) -> String {
+    let mut left = i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+    let mut text = String::new();
+    for (unit, nanos) in UNITS {
+        // Years and weeks only where nothing is left.
+        if left >= nanos && (nanos <= DAY || left % nanos == 0) {
+            text.push_str(&format!("{}{unit}", left / nanos));
+            left %= nanos;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// Within what a [`Timestamp`] holds.
@@ -71,10 +112,35 @@ mod tests {
     }
 
     #[test]
+    fn durations_are_shown_as_prometheus_does() {
+        let shown =
+            [0, 300, 5_400, 14 * 86_400, 23 * 86_400].map(|seconds| shown(Duration::from_secs(seconds)));
+        assert_eq!(shown, ["0s", "5m", "1h30m", "2w", "23d"]);
+        assert_eq!(super::shown(Duration::from_millis(1_500)), "1s500ms");
+    }
+
+    #[test]
     fn spans_are_seconds_or_durations() {
         assert_eq!(span("0.5"), Ok(500_000_000));
         assert_eq!(span("1h30m"), Ok(5_400_000_000_000));
-        for wrong in ["", "x", "1e30", "NaN", "1h30"] {
+        assert_eq!(
+            [span("0s"), span("1y1ms"), span("-5")],
+            [Ok(0), Ok(365 * DAY + 1_000_000), Ok(-5_000_000_000)]
+        );
+        for wrong in [
+            "",
+            "x",
+            "1e30",
+            "NaN",
+            "1h30",
+            "1m1h",
+            "1h1h",
+            "-1m",
+            "1.5m",
+            "h",
+            "1h99999999999999999s",
+            "300y",
+        ] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
     }
