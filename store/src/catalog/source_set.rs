@@ -77,7 +77,7 @@ impl SourceSet {
     }
 
     /// Takes all out that are not in `others`.
-    pub(super) fn intersect(&mut self, others: &Self) {
+    pub fn intersect(&mut self, others: &Self) {
         self.words.truncate(others.words.len());
         self.words.iter_mut().zip(&others.words).for_each(|(word, other)| *word &= other);
         self.recount();

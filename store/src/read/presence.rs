@@ -56,8 +56,9 @@ impl Presence {
         sources
     }
 
-    /// Takes in that all series of `sources` with a metric of `series` were looked for in all segments of `bucket`,
-    /// and that these were `found`. Forgets it at once where writers may go on.
+    /// Takes in that `series` were looked for in all segments of `bucket`, as far as they are of `sources`, and that
+    /// these were `found`. Forgets it at once where writers may go on. Of a source with a metric that is not in
+    /// `series` nothing is learnt: it was found in a later bucket already, and may be here, too.
     pub(super) fn learn<'a>(
         &self,
         bucket: &BucketState,
@@ -73,9 +74,11 @@ impl Presence {
             if known.through != through || known.generation != bucket.generation() {
                 *known = Known { generation: bucket.generation(), through, metrics: BTreeMap::new() };
             }
-            for metric in series.keys() {
+            for (metric, of_metric) in series {
+                let mut looked_for = of_metric.clone();
+                looked_for.intersect(sources);
                 let looked = known.metrics.entry(metric.clone()).or_default();
-                looked.sources = looked.sources.with(sources);
+                looked.sources = looked.sources.with(&looked_for);
                 if let Some(found) = by_metric.get(metric) {
                     looked.found = looked.found.with(found);
                 }
@@ -159,7 +162,12 @@ mod tests {
         presence.learn(&seen, (&series, &sources(&[1, 2])), [(SourceIndex::new(2), &y)].into_iter());
         let narrow = |bucket: &BucketState, series| presence.narrow(bucket, &SeriesSet::from([series]));
         assert!(narrow(&seen, (x.clone(), sources(&[1, 2]))).is_empty());
-        assert_eq!(narrow(&seen, (y.clone(), sources(&[1, 2]))), sources(&[2]));
+        assert_eq!(narrow(&seen, (y.clone(), sources(&[2]))), sources(&[2]));
+        assert_eq!(
+            narrow(&seen, (y.clone(), sources(&[1]))),
+            sources(&[1]),
+            "looked for with another metric only"
+        );
         assert_eq!(narrow(&seen, (x.clone(), sources(&[1, 3]))), sources(&[3]), "never looked for");
         assert_eq!(narrow(&seen, (metric("z"), sources(&[1]))), sources(&[1]), "never looked for");
         for changed in

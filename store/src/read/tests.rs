@@ -210,3 +210,36 @@ fn futures_may_move_between_threads<W: Wide>(reader: &Reader<W>, selector: &Sele
     assert_send(reader.sources(selector));
     assert_send(reader.slices(selector, TimeRange::ALL, Order::Ascending));
 }
+
+/// One sample of each series, in a segment of its own writer, whose mark is closed.
+async fn put(wide: &Memory, writer: u64, samples: &[(&str, &str, i64, i64)]) {
+    let mut batch = Points::default();
+    for (device, metric, time, value) in samples {
+        let source = batch.source(&source(device));
+        let metric = batch.metric(Metric::new(metric).unwrap());
+        batch.value(metric, Value::I64(*value));
+        batch.finish_point(source, seconds(*time));
+    }
+    let width = BucketWidth::new(Duration::from_hours(1)).unwrap();
+    let eras = install_eras(wide, ShardCount::new(1).unwrap(), width).await.unwrap();
+    let writer = WriterId::from_random(writer * 2);
+    let mut appender = ShardAppender::new(SHARD, writer, Arc::new(eras), AppendLimits::default());
+    let metrics = AppendMetrics::register(&prometheus::Registry::new()).unwrap();
+    let executor = Executor::new(Arc::new(wide.clone()), RetryPolicy::default(), metrics);
+    let now = tokio::time::Instant::now().into_std();
+    executor.execute(&mut appender.plan([&batch], seconds(1), now)).await.unwrap();
+    executor.execute(&mut appender.close_all(seconds(1), now)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_found_in_a_later_bucket_is_still_looked_for_in_an_earlier_one() {
+    let wide = Memory::new();
+    put(&wide, 1, &[("a", "x", 10, 1), ("a", "y", 10, 2), ("b", "y", 10, 3)]).await;
+    put(&wide, 2, &[("a", "y", 3_610, 4)]).await;
+    let reader = reader(&wide, ReadLimits::default());
+    assert_eq!(reader.latest(&all()).await.unwrap().answer.len(), 3);
+    let selector = Selector { metrics: vec![Metric::new("y").unwrap()], ..of("a") };
+    let early = reader.latest_within(&selector, range(0, 20)).await.unwrap().answer;
+    let values: Vec<&Value> = early.iter().map(|latest| &latest.sample.value).collect();
+    assert_eq!(values, [&Value::I64(2)]);
+}

@@ -20,13 +20,14 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tidemill_store::layout::tables::{CATALOG, MARKS, SEGMENTS};
-use tidemill_store::model::TimeRange;
+use tidemill_store::model::{TimeRange, Timestamp};
 use tidemill_store::read::{Order, ReadFailure, Reader, Sample, Selector, Series};
 use tidemill_store::wide::{FaultRates, Table, Wide};
 use tokio::task::JoinHandle;
 
-use model::{SeriesName, expected, named, named_latest};
+use model::{Fold, SeriesName, expected, named, named_latest};
 use order::Effect;
+use random::seconds;
 use world::World;
 
 /// Each run takes some 20 ms.
@@ -74,11 +75,36 @@ pub(crate) async fn check_at_rest<W: Wide>(world: &mut World, reader: &Reader<W>
             samples.drain(..samples.len() - 1);
         }
         assert_eq!(named_latest(&latest), all);
+        check_latest_within(world, reader, &fold, &selector).await;
         let (cuts, fields) = folds::question(&mut world.random);
         let folds = insist(async || reader.folds(&selector, &cuts, fields).await).await;
         folds::check(&folds.answer, &folds::expected(&fold, &selector, &cuts), fields);
         check_slices(reader, &selector, range, &answer).await;
     }
+}
+
+/// The latest samples of the buckets that a range touches, also of ranges that end before the latest of all.
+async fn check_latest_within<W: Wide>(
+    world: &mut World,
+    reader: &Reader<W>,
+    fold: &Fold,
+    selector: &Selector,
+) {
+    let (start, end) =
+        world.random.pick(&[(-100, -90), (-30, 0), (0, 59), (30, 61), (59, 3599), (3000, 3601)]);
+    let range = TimeRange::new(seconds(start), seconds(end)).unwrap();
+    let latest = insist(async || reader.latest_within(selector, range).await).await.answer;
+    let is_touched = |time: Timestamp| {
+        let bucket = world.eras.at(time).bucket(time);
+        bucket.start() < range.end() && range.start() < bucket.end()
+    };
+    let mut all = expected(fold, selector, TimeRange::ALL);
+    for (_, samples) in &mut all {
+        samples.retain(|sample| is_touched(sample.time));
+        samples.drain(..samples.len().saturating_sub(1));
+    }
+    all.retain(|(_, samples)| !samples.is_empty());
+    assert_eq!(named_latest(&latest), all, "{range:?}");
 }
 
 async fn check_slices<W: Wide>(reader: &Reader<W>, selector: &Selector, range: TimeRange, answer: &[Series]) {
