@@ -14,11 +14,14 @@ pub(super) fn wanted(params: &Params) -> Result<bool, Problem> {
 }
 
 /// The fields that an answer ends with: the explanation where it was asked for, and in any case where something is
-/// missing because it has expired.
+/// missing because it has expired, or because it was not looked for any further back.
 pub(super) fn fields(explain: &Explain, is_wanted: bool) -> Vec<(&'static str, Json)> {
     let mut fields = Vec::new();
     if let Some(before) = explain.expired_before {
         fields.push(("expired_before", Json::from(Utc(before).to_string())));
+    }
+    if explain.series_silent > 0 {
+        fields.push(("series_silent", Json::from(explain.series_silent)));
     }
     if is_wanted {
         fields.push(("explain", object(explain)));
@@ -72,6 +75,8 @@ mod tests {
         );
         assert_eq!(shown[1].1["resolutions"], json!(["1h", "90s", "1m"]));
         assert_eq!(fields(&Explain::default(), false), []);
+        let silent = Explain { series_silent: 2, ..Explain::default() };
+        assert_eq!(fields(&silent, false), [("series_silent", Json::from(2))], "whatever was asked for");
         assert_eq!(fields(&Explain::default(), true)[0].1["resolution"], "raw");
     }
 }
