@@ -71,10 +71,9 @@ impl FrameSettings {
         stored
     }
 
-    /// The windows of a series in one resolution, whether they pay or not.
-    pub(super) fn windows_of(&self, run: &Run, resolution: Resolution) -> Vec<Window> {
-        let has_sketch = self.sketches_from.is_some_and(|from| from <= resolution);
-        self.folded(run, resolution, has_sketch)
+    /// The windows of a series in one resolution, whether they pay or not; with sketches where wanted.
+    pub(super) fn windows_of(&self, run: &Run, resolution: Resolution, with_sketch: bool) -> Vec<Window> {
+        self.folded(run, resolution, with_sketch)
     }
 
     /// Whether the windows that hold samples hold enough of them on average.
@@ -249,7 +248,7 @@ mod tests {
         fn windows_made_of_finer_ones_say_what_their_samples_say(run in run()) {
             let settings = settings(0);
             for (resolution, windows) in settings.windows(&run) {
-                let folded = settings.windows_of(&run, resolution);
+                let folded = settings.windows_of(&run, resolution, false);
                 prop_assert_eq!(windows.len(), folded.len());
                 for ((at, state), (_, other)) in windows.iter().zip(&folded) {
                     prop_assert_eq!(difference(state, other), None, "{:?} {}:\n{:?}\n{:?}", resolution, at, state, other);

@@ -36,6 +36,15 @@ const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 /// Memory that a sample takes while it is gathered: a time and a value in vectors that grow by doubling.
 const SAMPLE_BYTES: u64 = 32;
 
+/// What a grind takes as worth doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// What no seal covers yet.
+    New,
+    /// That, and where there is nothing new, what is ground once more: rollups are made anew from blocks.
+    Again,
+}
+
 /// How a grind ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrindOutcome {
@@ -112,14 +121,20 @@ impl<W: Wide> Grinder<W> {
     }
 
     /// Grinds what has settled of a bucket, whatever there is of it.
-    pub(super) async fn grind(&self, site: Site, attempts: &Attempts) -> Result<Ground, MillFailure> {
+    pub(super) async fn grind(
+        &self,
+        site: Site,
+        attempts: &Attempts,
+        effort: Effort,
+    ) -> Result<Ground, MillFailure> {
         let start = segments::start(&self.store, site, self.options.memory_bytes_max / 4).await?;
         let coverage = self.patience().coverage(start.seal.as_ref(), &start.writers);
         let mut ground = Ground::of(&coverage);
+        let is_wanted = coverage.segments > 0 || self.is_to_be_renewed(site, effort, start.seal.as_ref());
         if coverage.segments > 0 && self.is_too_late(site, start.seal.as_ref()) {
             ground.outcome = GrindOutcome::Quarantined;
             ground.set_aside = self.quarantine(site, &start, &coverage).await?;
-        } else if coverage.segments > 0 {
+        } else if is_wanted {
             let attempt = attempts.take().ok_or(MillFailure::AttemptsSpent(site.place.shard))?;
             let version = next_version(start.seal.as_ref());
             let generation = Generation { version, attempt };
@@ -138,6 +153,12 @@ impl<W: Wide> Grinder<W> {
     pub(super) fn patience(&self) -> Patience {
         let times = &self.options.times;
         Patience { now: self.clock.now(), settle: times.settle, mark_age_max: times.mark_age_max }
+    }
+
+    /// Whether what is ground is to be made anew although nothing came; it can be while its samples are there.
+    fn is_to_be_renewed(&self, site: Site, effort: Effort, seal: Option<&SealRow>) -> bool {
+        let has_ground = seal.is_some_and(|seal| seal.summary.samples > 0);
+        effort == Effort::Again && has_ground && !self.raw_expired(site)
     }
 
     /// Whether new rollups can no longer be made from all samples: raw samples that were ground have expired. A

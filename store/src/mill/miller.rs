@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::attempts::Attempts;
-use super::grind::{Grinder, Ground};
+use super::grind::{Effort, Grinder, Ground};
 use super::lease::Leases;
 use super::metrics::{BucketCounts, Work};
 use super::persistent::Persistent;
@@ -86,9 +86,19 @@ impl<W: Wide> Mill<W> {
 
     /// Grinds what has settled of a bucket, whoever has the lease of its shard, and whatever the planner says.
     pub async fn grind_bucket(&self, place: Place) -> Result<Ground, MillFailure> {
+        self.grind_by_hand(place, Effort::New).await
+    }
+
+    /// The same, and where nothing came, blocks and frames are made anew from the blocks there are: with resolutions and
+    /// sketches as configured now, and in place of frames that were damaged.
+    pub async fn grind_again(&self, place: Place) -> Result<Ground, MillFailure> {
+        self.grind_by_hand(place, Effort::Again).await
+    }
+
+    async fn grind_by_hand(&self, place: Place, effort: Effort) -> Result<Ground, MillFailure> {
         let site = Site { place, width: width_of(&self.eras(), place.bucket) };
         let attempts = self.leases.by_hand(place.shard).await?;
-        self.grinder.grind(site, &attempts).await
+        self.grinder.grind(site, &attempts, effort).await
     }
 
     pub(super) fn eras(&self) -> Arc<Eras> {
@@ -186,7 +196,7 @@ impl<W: Wide> Mill<W> {
         let (site, began) = (due.site, Instant::now());
         let result = match due.task {
             Task::Grind(reason) => {
-                let result = self.grinder.grind(site, &due.attempts).await;
+                let result = self.grinder.grind(site, &due.attempts, Effort::New).await;
                 self.grinder.metrics.worked(Work::Grind, &result);
                 self.grinder.metrics.took(began.elapsed().as_secs_f64());
                 result.map(|ground| log_ground(site, reason, &ground, began.elapsed()))

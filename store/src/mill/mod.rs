@@ -34,7 +34,7 @@ mod worker;
 use crate::layout::{BucketWidth, Place};
 
 pub use failure::MillFailure;
-pub use grind::{GrindOutcome, Ground};
+pub use grind::{Effort, GrindOutcome, Ground};
 pub use metrics::MillMetrics;
 pub use miller::Mill;
 pub use options::{GrindTimes, LeaseTimes, MillOptions};

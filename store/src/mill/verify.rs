@@ -1,34 +1,37 @@
 //! Recomputes the frames of buckets from their blocks and compares: every difference is reported, bucket by bucket, so
 //! that a run that was cut short goes on where it stopped.
 //!
-//! Blocks are compared with their seal by the number of samples. Segments that no seal covers are in no frame yet.
+//! Blocks are compared with their seal by the number of samples; one that cannot be read is reported, and the rest goes
+//! on without it. Segments that no seal covers are in no frame yet.
 
+mod blocks;
 mod compare;
 
 #[cfg(test)]
 pub(super) use compare::difference;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+
+use blocks::Blocks;
 
 use super::frames::FrameSettings;
 use super::miller::Mill;
-use super::old_blocks::OldBlocks;
 use super::output::frames_partition;
 use super::persistent::Pages;
 use super::survey::{all_seals, width_of};
 use super::{MillFailure, Site};
-use crate::codec::Run;
-use crate::codec::block::{BlockError, Pack};
 use crate::codec::frame::{Fields, Frame};
-use crate::layout::tables::FRAMES;
-use crate::layout::{FrameRow, Place, Resolution, SealRow};
-use crate::model::{Metric, Shard, SourceId, TimeRange};
+use crate::layout::tables::{CATALOG, FRAMES};
+use crate::layout::{CatalogRow, FrameRow, Place, Resolution, SealRow};
+use crate::model::{Metric, Shard, Source, SourceId, TimeRange};
 use crate::rollup::WindowState;
 use crate::wide::{Scan, Wide};
 
 /// Frames in a page; bodies are large.
 const PAGE_ROWS: u32 = 64;
+/// Rows of the catalog in a page; they are small.
+const CATALOG_PAGE_ROWS: u32 = 1_000;
 
 /// Something that is not as the blocks say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,13 @@ pub enum Difference {
         sealed: u64,
         /// How many there are.
         found: u64,
+    },
+    /// A row of blocks cannot be read.
+    Block {
+        /// The first source in it.
+        first_source: SourceId,
+        /// What is wrong with it.
+        error: String,
     },
     /// A frame is not what was written.
     Frame {
@@ -73,6 +83,16 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// The source that it is about, where it is about one.
+    pub fn source(&self) -> Option<SourceId> {
+        match self {
+            Self::Block { first_source: source, .. } | Self::Window { source, .. } => Some(*source),
+            Self::Samples { .. } | Self::Frame { .. } | Self::Missing { .. } => None,
+        }
+    }
+}
+
 /// A bucket that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
@@ -93,6 +113,7 @@ pub struct Verification<'a, W> {
     after: Option<Place>,
     shards: VecDeque<Shard>,
     seals: VecDeque<(Shard, SealRow)>,
+    expired: u64,
 }
 
 impl<W: Wide> Mill<W> {
@@ -101,7 +122,30 @@ impl<W: Wide> Mill<W> {
     pub fn verify(&self, range: TimeRange, after: Option<Place>) -> Verification<'_, W> {
         let first = after.map_or(0, |place| place.shard.get());
         let shards = (first..self.eras().shards_max()).map(Shard::new).collect();
-        Verification { mill: self, range, after, shards, seals: VecDeque::new() }
+        Verification { mill: self, range, after, shards, seals: VecDeque::new(), expired: 0 }
+    }
+}
+
+impl<W: Wide> Mill<W> {
+    /// The names of sources of a shard, so far as its catalog has them.
+    pub async fn names(
+        &self,
+        shard: Shard,
+        wanted: &BTreeSet<SourceId>,
+    ) -> Result<BTreeMap<SourceId, Arc<Source>>, MillFailure> {
+        let mut names = BTreeMap::new();
+        let scan = Scan::partition(&CATALOG, CatalogRow::partition(shard)).in_pages_of(CATALOG_PAGE_ROWS);
+        let mut pages = Pages::of(scan);
+        while names.len() < wanted.len() {
+            let Some(rows) = pages.next(&self.grinder.store).await? else { break };
+            for row in &rows {
+                let source = CatalogRow::from_row(row)?.source;
+                if wanted.contains(&source.id()) {
+                    names.entry(source.id()).or_insert(source);
+                }
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -117,12 +161,18 @@ impl<W: Wide> Verification<'_, W> {
             };
             let eras = self.mill.eras();
             let place = Place { shard, bucket: seal.bucket };
-            let checked = self.check(Site { place, width: width_of(&eras, place.bucket) }, &seal).await?;
+            let checked = self.check(Site { place, width: width_of(&eras, place.bucket) }, seal).await?;
             self.seals.pop_front();
-            if let Some(checked) = checked {
-                return Ok(Some(checked));
+            match checked {
+                Some(checked) => return Ok(Some(checked)),
+                None => self.expired += 1,
             }
         }
+    }
+
+    /// Buckets that were passed over so far: their raw samples have expired.
+    pub fn expired(&self) -> u64 {
+        self.expired
     }
 
     async fn next_shard(&mut self) -> Result<bool, MillFailure> {
@@ -140,32 +190,41 @@ impl<W: Wide> Verification<'_, W> {
         Ok(true)
     }
 
-    /// `None` where another seal came into force meanwhile, or raw samples have expired.
-    async fn check(&self, site: Site, seal: &SealRow) -> Result<Option<Checked>, MillFailure> {
+    /// `None` where raw samples have expired. What differs is only said of a seal that is still in force: one that
+    /// was replaced meanwhile says nothing about what its successor has collected.
+    async fn check(&self, site: Site, mut seal: SealRow) -> Result<Option<Checked>, MillFailure> {
         let grinder = &self.mill.grinder;
-        if grinder.options.retention.raw_expired(site.place.bucket, grinder.clock.now()) {
-            return Ok(None);
-        }
-        let packs = OldBlocks::new(site, Some(seal.generation)).until(&grinder.store, None).await?;
-        let blocks = Arc::new(Blocks::new(packs));
-        let mut checked = Checked { place: site.place, samples: 0, windows: 0, differences: Vec::new() };
-        let counted = Arc::clone(&blocks);
-        let counting = move || counted.samples();
-        let samples = grinder.worker.run(blocks.bytes, counting).await?;
-        checked.samples = samples.map_err(|source| MillFailure::Block { place: site.place, source })?;
-        if checked.samples != seal.summary.samples {
-            let now = grinder.store.seal(site.place, site.width).await?;
-            if now.is_none_or(|now| now.generation != seal.generation) {
+        loop {
+            if grinder.options.retention.raw_expired(site.place.bucket, grinder.clock.now()) {
                 return Ok(None);
             }
-            let (sealed, found) = (seal.summary.samples, checked.samples);
-            checked.differences.push(Difference::Samples { sealed, found });
+            let checked = self.check_sealed(site, &seal).await?;
+            if checked.differences.is_empty() {
+                return Ok(Some(checked));
+            }
+            match grinder.store.seal(site.place, site.width).await? {
+                Some(now) if now.generation != seal.generation => seal = now,
+                Some(_) | None => return Ok(Some(checked)),
+            }
+        }
+    }
+
+    async fn check_sealed(&self, site: Site, seal: &SealRow) -> Result<Checked, MillFailure> {
+        let grinder = &self.mill.grinder;
+        let blocks = Blocks::read(&grinder.store, site, seal.generation).await?;
+        let bytes = blocks.bytes;
+        let (blocks, differences) = grinder.worker.run(bytes, move || blocks.sound()).await?;
+        let blocks = Arc::new(blocks);
+        let mut checked = Checked { place: site.place, samples: blocks.samples, windows: 0, differences };
+        let found = blocks.samples + blocks.unreadable_samples();
+        if found != seal.summary.samples {
+            checked.differences.push(Difference::Samples { sealed: seal.summary.samples, found });
         }
         let settings = grinder.frame_settings(site);
         for &resolution in &settings.resolutions {
             self.check_frames((site, seal), resolution, (&settings, &blocks), &mut checked).await?;
         }
-        Ok(Some(checked))
+        Ok(checked)
     }
 
     async fn check_frames(
@@ -192,7 +251,7 @@ impl<W: Wide> Verification<'_, W> {
             }
         }
         let must_be_complete = seal.summary.framed_seconds == u64::from(resolution.seconds());
-        if must_be_complete && framed != blocks.series() {
+        if must_be_complete && blocks.unreadable.is_empty() && framed != blocks.series() {
             let series = blocks.series();
             checked.differences.push(Difference::Missing { resolution, series, framed });
         }
@@ -227,13 +286,14 @@ impl Comparison {
         let frame = Frame::decode(row.body.clone()).map_err(|error| error.to_string())?;
         for (position, &source) in frame.sources().iter().enumerate() {
             self.series += 1;
-            if frame.is_without_windows(position) {
+            if frame.is_without_windows(position) || blocks.is_unreadable(source) {
                 continue;
             }
             let stored =
                 frame.windows(position, 0..u32::MAX, Fields::ALL).map_err(|error| error.to_string())?;
             let run = blocks.run(source, &row.metric)?;
-            let computed = settings.windows_of(&run, resolution);
+            let has_sketch = stored.iter().any(|(_, state)| state.interior.sketch().is_some());
+            let computed = settings.windows_of(&run, resolution, has_sketch);
             self.windows += u64::try_from(stored.len()).unwrap_or(0);
             let differing = differing(&stored, &computed).into_iter();
             self.differences.extend(differing.map(|(window, what)| Difference::Window {
@@ -255,74 +315,9 @@ fn differing(stored: &[(u32, WindowState)], computed: &[(u32, WindowState)]) -> 
     for (at, state) in stored {
         match computed.remove(at) {
             Some(other) => differing.extend(compare::difference(state, other).map(|what| (*at, what))),
-            None => differing.push((*at, "has no samples")),
+            None => differing.push((*at, "having no samples")),
         }
     }
-    differing.extend(computed.into_keys().map(|at| (at, "is missing")));
+    differing.extend(computed.into_keys().map(|at| (at, "being missing")));
     differing
-}
-
-/// The blocks of a bucket, by source.
-#[derive(Debug)]
-struct Blocks {
-    packs: Vec<Arc<Pack>>,
-    places: BTreeMap<SourceId, Vec<(usize, usize)>>,
-    bytes: usize,
-}
-
-impl Blocks {
-    fn new(packs: Vec<Arc<Pack>>) -> Self {
-        let mut places: BTreeMap<SourceId, Vec<(usize, usize)>> = BTreeMap::new();
-        for (at, pack) in packs.iter().enumerate() {
-            for (position, &source) in pack.sources().iter().enumerate() {
-                places.entry(source).or_default().push((at, position));
-            }
-        }
-        let bytes = packs.iter().map(|pack| pack.samples()).sum();
-        Self { packs, places, bytes }
-    }
-
-    /// The series of all sources.
-    fn series(&self) -> u64 {
-        let of_source = |places: &Vec<(usize, usize)>| {
-            let mut metrics: Vec<&Metric> = places
-                .iter()
-                .filter_map(|(pack, position)| Some(self.packs.get(*pack)?.metrics(*position)))
-                .flatten()
-                .collect();
-            metrics.sort_unstable();
-            metrics.dedup();
-            u64::try_from(metrics.len()).unwrap_or(u64::MAX)
-        };
-        self.places.values().map(of_source).sum()
-    }
-
-    /// How many samples there are, all decoded.
-    fn samples(&self) -> Result<u64, BlockError> {
-        let mut samples = 0;
-        for pack in &self.packs {
-            for position in 0..pack.sources().len() {
-                for metric in pack.metrics(position) {
-                    let run = pack.run(position, metric, TimeRange::ALL)?;
-                    samples += u64::try_from(run.map_or(0, |run| run.len())).unwrap_or(u64::MAX);
-                }
-            }
-        }
-        Ok(samples)
-    }
-
-    /// A series; blocks that two attempts have written over each other are an error, too.
-    fn run(&self, source: SourceId, metric: &Metric) -> Result<Run, String> {
-        let mut run = Run::default();
-        for (pack, position) in self.places.get(&source).map(Vec::as_slice).unwrap_or_default() {
-            let Some(pack) = self.packs.get(*pack) else { continue };
-            let part = pack.run(*position, metric, TimeRange::ALL).map_err(|error| error.to_string())?;
-            let part = part.unwrap_or_default();
-            if run.last_time().is_some_and(|last| part.first_time().is_some_and(|first| first <= last)) {
-                return Err(format!("the blocks of {source:?} overlap in time"));
-            }
-            part.iter().for_each(|(time, value)| run.push(time, value));
-        }
-        Ok(run)
-    }
 }

@@ -11,3 +11,4 @@ mod exact;
 mod random;
 mod simulation;
 mod steps;
+mod verifying;

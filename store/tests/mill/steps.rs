@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemill_store::codec::frame::{Fields, Frame, FrameBuilder, FrameLimits};
-use tidemill_store::layout::tables::{FRAMES, REJECTS, SEALS, SEGMENTS};
-use tidemill_store::layout::{
-    FrameRow, MarkState, Period, RejectRow, Resolution, RetentionTimes, SegmentRow,
-};
-use tidemill_store::mill::{Difference, GrindOutcome, Mill, MillFailure, MillOptions};
+use tidemill_store::layout::tables::{REJECTS, SEALS, SEGMENTS};
+use tidemill_store::layout::{MarkState, RejectRow, RetentionTimes, SegmentRow};
+use tidemill_store::mill::{GrindOutcome, Mill, MillFailure, MillOptions};
 use tidemill_store::model::{SealVersion, Seq, TimeRange, Value, WriterId};
-use tidemill_store::wide::{Datum, Deletion, Faults, Faulty, Key, Memory, Scan, Wide, WriteFault, WriteTime};
+use tidemill_store::wide::{Datum, Faults, Faulty, Key, Memory, Scan, Wide, WriteFault, WriteTime};
 use tokio::sync::watch;
 
 use crate::bench::{
@@ -290,7 +287,10 @@ async fn the_status_says_what_waits_for_what() {
     let mill = mill(&wide, &clock, MillOptions::default()).await;
     let status = async || mill.status().await.unwrap()[0];
     let open = status().await;
-    assert_eq!((open.open, open.closed_unground, open.sealed, open.oldest_unground), (1, 0, 0, None));
+    assert_eq!(
+        (open.open, open.closed_unground, open.sealed, open.oldest_unground),
+        (1, 0, 0, Some(seconds(1)))
+    );
     clock.set(7_200);
     let closed = status().await;
     assert_eq!((closed.open, closed.closed_unground, closed.oldest_unground), (0, 1, Some(seconds(3_600))));
@@ -303,55 +303,6 @@ async fn the_status_says_what_waits_for_what() {
     );
     writer.send(7_190, &[("a", X, 2, int(1))]).await;
     assert_eq!((status().await.dirty, status().await.oldest_unground), (1, Some(seconds(3_600))));
-}
-
-#[tokio::test]
-async fn verifying_finds_nothing_in_what_was_ground_and_everything_that_was_changed() {
-    let (wide, clock) = (Arc::new(Memory::new()), HandClock::at(4_000));
-    let mut writer = Writer::new(&wide, 1).await;
-    let float = |second: i64| Value::F64(f64::from(u32::try_from(second).unwrap()).sin());
-    let samples: Vec<_> = (60..300).map(|second| ("fast", X, second, float(second))).collect();
-    writer.send(10, &samples).await;
-    writer.send(11, &[("slow", X, 0, int(1)), ("slow", X, 3_600, int(2))]).await;
-    let mill = mill(&wide, &clock, MillOptions::default()).await;
-    for hour in [0, 1] {
-        mill.grind_bucket(place(hour)).await.unwrap();
-    }
-    let all = async |after| {
-        let (mut run, mut checked) = (mill.verify(TimeRange::ALL, after), Vec::new());
-        while let Some(bucket) = run.next().await.unwrap() {
-            checked.push((bucket.place, bucket.samples, bucket.windows, bucket.differences));
-        }
-        checked
-    };
-    assert_eq!(all(None).await, [(place(0), 241, 6, vec![]), (place(1), 1, 1, vec![])]);
-    assert_eq!(all(Some(place(0))).await, [(place(1), 1, 1, vec![])], "from the checkpoint on");
-    forge_frame(&*wide).await;
-    let differences = all(None).await.remove(0).3;
-    assert!(
-        matches!(&differences[..], [Difference::Missing { series: 2, framed: 1, .. }]),
-        "{differences:?}"
-    );
-}
-
-/// Deletes one of the frames of an hour.
-async fn forge_frame<W: Wide>(wide: &W) {
-    let hour = Resolution::from_seconds(3_600).unwrap();
-    let period = Period::of_frames(place(0).bucket, crate::bench::hour(), hour);
-    let partition = FrameRow::partition(place(0).shard, hour, period);
-    let all = rows(wide, Scan::partition(&FRAMES, partition.clone())).await;
-    let mut row = FrameRow::from_row(&all[0], crate::bench::hour()).unwrap();
-    let frame = Frame::decode(row.body.clone()).unwrap();
-    let slow = frame.position(crate::bench::source("slow").id()).unwrap();
-    let windows = frame.windows(slow, 0..1, Fields::ALL).unwrap();
-    let mut builder = FrameBuilder::new(row.metric.clone(), hour, row.bucket, FrameLimits::DEFAULT);
-    assert_eq!(builder.push(crate::bench::source("slow").id(), &windows), Ok(vec![]));
-    let forged = builder.finish().remove(0);
-    (row.first_source, row.last_source, row.body) =
-        (forged.first_source, forged.last_source, forged.body.into());
-    let deletion = Deletion::Row(all[0].clustering.clone());
-    wide.delete(&FRAMES, &partition, &deletion, WriteTime::from_micros(i64::MAX)).await.unwrap();
-    wide.put(&FRAMES, &partition, &[row.to_row()], WriteTime::from_micros(1)).await.unwrap();
 }
 
 /// Compiles only where any thread may run a mill.

@@ -23,6 +23,7 @@ pub(in super::super) fn difference(a: &WindowState, b: &WindowState) -> Option<&
         ("its resets", a.resets() == b.resets()),
         ("its changes", a.changes() == b.changes()),
         ("its states", a.states() == b.states()),
+        ("its quantile sketch", a.sketch() == b.sketch()),
     ];
     let scale = scale(a).max(scale(b));
     let of_time = scale * a.duration().unwrap_or_default().as_secs_f64().max(1.0);
@@ -76,6 +77,14 @@ mod tests {
             state.interior.push(Timestamp::from_millis(second * 1000).unwrap(), &Value::F64(*value));
         }
         state
+    }
+
+    #[test]
+    fn a_missing_sketch_differs() {
+        let mut sketched = WindowState { boundary: None, interior: Fold::with_sketch() };
+        sketched.interior.push(Timestamp::from_millis(1_000).unwrap(), &Value::F64(2.0));
+        assert_eq!(difference(&sketched, &sketched.clone()), None);
+        assert_eq!(difference(&sketched, &state(&[2.0])), Some("its quantile sketch"));
     }
 
     #[test]
