@@ -16,6 +16,7 @@ use crate::model::{CatalogN, Seq, Timestamp, WriterId};
 pub(super) struct Head {
     pub(super) seq: Seq,
     pub(super) received_at: Timestamp,
+    pub(super) min_time: Timestamp,
     pub(super) catalog: CatalogN,
     pub(super) samples: u32,
     pub(super) bytes: usize,
@@ -168,6 +169,7 @@ mod tests {
         let head = |&(seq, received): &(u32, i64)| Head {
             seq: Seq::new(seq),
             received_at: at(received),
+            min_time: at(received),
             catalog: CatalogN::new(seq),
             samples: 1,
             bytes: 10,

@@ -1,6 +1,6 @@
 //! The mill's metrics: every name in one place, so that dashboards can be tested against them. Labels are bounded.
 //!
-//! Write amplification is `…written_bytes_total` over `…segment_bytes_total`.
+//! Write amplification over any time is `…written_bytes_total` over `…segment_bytes_total`; since the start it is a gauge.
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -19,6 +19,8 @@ pub const SEGMENT_BYTES_TOTAL: &str = "tidemill_mill_segment_bytes_total";
 pub const BLOCK_BYTES_READ_TOTAL: &str = "tidemill_mill_block_read_bytes_total";
 /// Bytes of blocks and frames that were written.
 pub const WRITTEN_BYTES_TOTAL: &str = "tidemill_mill_written_bytes_total";
+/// Bytes of blocks and frames that were written for each byte of segments that was ground, since the start.
+pub const WRITE_AMPLIFICATION: &str = "tidemill_mill_write_amplification_ratio";
 /// Samples that were written into blocks.
 pub const SAMPLES_TOTAL: &str = "tidemill_mill_samples_total";
 /// Samples that repeated another.
@@ -39,12 +41,13 @@ pub const SHARDS: &str = "tidemill_mill_shards";
 pub const MILLS: &str = "tidemill_mill_live_mills";
 
 /// Every name, to check dashboards and alert rules against.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     LAG_SECONDS,
     GRIND_SECONDS,
     SEGMENT_BYTES_TOTAL,
     BLOCK_BYTES_READ_TOTAL,
     WRITTEN_BYTES_TOTAL,
+    WRITE_AMPLIFICATION,
     SAMPLES_TOTAL,
     DUPLICATES_TOTAL,
     CORRECTIONS_TOTAL,
@@ -95,6 +98,7 @@ pub struct MillMetrics {
     segment_bytes: IntCounter,
     block_bytes_read: IntCounter,
     written_bytes: IntCounter,
+    write_amplification: Gauge,
     samples: IntCounter,
     duplicates: IntCounter,
     corrections: IntCounter,
@@ -136,6 +140,13 @@ impl MillMetrics {
             segment_bytes: counter(SEGMENT_BYTES_TOTAL, "Bytes of segments that were ground")?,
             block_bytes_read: counter(BLOCK_BYTES_READ_TOTAL, "Bytes of blocks read to be ground again")?,
             written_bytes: counter(WRITTEN_BYTES_TOTAL, "Bytes of blocks and frames written")?,
+            write_amplification: registered(
+                registry,
+                Gauge::new(
+                    WRITE_AMPLIFICATION,
+                    "Bytes written for each byte of segments ground, since the start",
+                ),
+            )?,
             samples: counter(SAMPLES_TOTAL, "Samples written into blocks")?,
             duplicates: counter(DUPLICATES_TOTAL, "Samples that repeated another")?,
             corrections: counter(CORRECTIONS_TOTAL, "Samples replaced by another value")?,
@@ -169,6 +180,19 @@ impl MillMetrics {
         if ground.outcome == GrindOutcome::Ground {
             self.segment_bytes.inc_by(ground.segment_bytes);
             self.samples.inc_by(ground.samples);
+        }
+        self.show_write_amplification();
+    }
+
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "a ratio: the last digits mean nothing"
+    )]
+    fn show_write_amplification(&self) {
+        let ground = self.segment_bytes.get();
+        if ground > 0 {
+            self.write_amplification.set(self.written_bytes.get() as f64 / ground as f64);
         }
     }
 

@@ -35,6 +35,7 @@ use crate::layout::{BucketWidth, Place};
 
 pub use failure::MillFailure;
 pub use grind::{Effort, GrindOutcome, Ground};
+pub use measure::Basis;
 pub use metrics::MillMetrics;
 pub use miller::Mill;
 pub use options::{GrindTimes, LeaseTimes, MillOptions};

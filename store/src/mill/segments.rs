@@ -86,6 +86,7 @@ impl Head {
         Self {
             seq: row.seq,
             received_at: row.received_at,
+            min_time: row.min_time,
             catalog: row.catalog,
             samples: row.samples,
             bytes: row.body.len(),

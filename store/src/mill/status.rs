@@ -2,7 +2,7 @@
 
 use super::MillFailure;
 use super::miller::Mill;
-use super::survey::{ShardView, all_seals};
+use super::survey::{ShardView, all_seals, width_of};
 use crate::layout::Place;
 use crate::model::{Shard, Timestamp};
 use crate::wide::Wide;
@@ -18,13 +18,14 @@ pub struct ShardStatus {
     pub closed_unground: usize,
     /// Buckets that are over, were ground, and have got samples since.
     pub dirty: usize,
-    /// The end of the oldest bucket that is over and has samples that are not ground.
+    /// The time of the oldest sample that is not ground.
     pub oldest_unground: Option<Timestamp>,
     /// Bytes of segments that are not ground.
     pub segment_bytes: u64,
     /// Bytes of blocks in force, those that have expired left out.
     pub block_bytes: u64,
-    /// Bytes of frames in force, as they were written: frames expire one resolution after another.
+    /// Bytes of frames in force, as they were written, until those of the last resolution have expired: they expire
+    /// one resolution after another.
     pub frame_bytes: u64,
     /// Bytes that were replaced and wait to be deleted.
     pub garbage_bytes: u64,
@@ -52,12 +53,12 @@ impl<W: Wide> Mill<W> {
         let mut status = ShardStatus::of(shard);
         for (bucket, known) in view.buckets.iter().filter(|(_, known)| known.is_marked()) {
             status.segment_bytes += known.unground_bytes();
+            status.oldest_unground =
+                [status.oldest_unground, known.oldest_unground()].into_iter().flatten().min();
             if bucket.end() > now {
                 status.open += 1;
             } else if known.is_dirty() {
                 *(if known.seal.is_some() { &mut status.dirty } else { &mut status.closed_unground }) += 1;
-                let oldest = status.oldest_unground.unwrap_or(Timestamp::MAX);
-                status.oldest_unground = Some(oldest.min(bucket.end()));
             }
         }
         let retention = &self.grinder.options.retention;
@@ -67,7 +68,11 @@ impl<W: Wide> Mill<W> {
             status.sealed += 1;
             status.block_bytes += kept(seal.summary.block_bytes);
             status.samples += kept(seal.summary.samples);
-            status.frame_bytes += seal.summary.frame_bytes;
+            let width = width_of(&eras, seal.bucket);
+            let mut resolutions = self.grinder.options.resolutions_of(width).into_iter();
+            if resolutions.any(|resolution| !retention.frames_expired(seal.bucket, resolution, now)) {
+                status.frame_bytes += seal.summary.frame_bytes;
+            }
             status.garbage_bytes += seal.summary.garbage_bytes;
         }
         Ok(status)

@@ -269,6 +269,11 @@ impl Known {
         u64::try_from(self.writers.iter().map(bytes).sum::<usize>()).unwrap_or(u64::MAX)
     }
 
+    /// The time of the oldest sample that no seal covers.
+    pub(super) fn oldest_unground(&self) -> Option<Timestamp> {
+        self.writers.iter().flat_map(|marked| &marked.heads).map(|head| head.min_time).min()
+    }
+
     /// Whether there is anything that no seal covers.
     pub(super) fn is_dirty(&self) -> bool {
         self.writers.iter().any(|marked| !marked.heads.is_empty())

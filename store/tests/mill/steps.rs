@@ -293,16 +293,17 @@ async fn the_status_says_what_waits_for_what() {
     );
     clock.set(7_200);
     let closed = status().await;
-    assert_eq!((closed.open, closed.closed_unground, closed.oldest_unground), (0, 1, Some(seconds(3_600))));
+    assert_eq!((closed.open, closed.closed_unground, closed.oldest_unground), (0, 1, Some(seconds(1))));
     assert!(closed.segment_bytes > 0 && closed.block_bytes == 0);
     mill.grind_bucket(place(0)).await.unwrap();
     let ground = status().await;
     assert_eq!((ground.closed_unground, ground.dirty, ground.sealed, ground.samples), (0, 0, 1, 1));
+    assert_eq!(ground.oldest_unground, None);
     assert!(
         ground.segment_bytes == 0 && ground.block_bytes > 0 && ground.garbage_bytes == open.segment_bytes
     );
     writer.send(7_190, &[("a", X, 2, int(1))]).await;
-    assert_eq!((status().await.dirty, status().await.oldest_unground), (1, Some(seconds(3_600))));
+    assert_eq!((status().await.dirty, status().await.oldest_unground), (1, Some(seconds(2))));
 }
 
 /// Compiles only where any thread may run a mill.
