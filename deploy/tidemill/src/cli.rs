@@ -181,6 +181,10 @@ pub(crate) struct GrindArgs {
     /// Every bucket that has something to grind.
     #[arg(long)]
     pub(crate) all: bool,
+    /// Also where nothing new came: make blocks and rollups anew from the samples in blocks, with resolutions and
+    /// sketches as configured now.
+    #[arg(long, requires = "bucket")]
+    pub(crate) again: bool,
     /// Only these shards, separated by commas.
     #[arg(long, value_name = "SHARD", value_delimiter = ',')]
     pub(crate) shard: Vec<u16>,
@@ -224,7 +228,7 @@ pub(crate) struct EraAddArgs {
     pub(crate) config: ConfigArgs,
     /// From when on: RFC 3339 or Unix seconds, on a bucket boundary of both eras; or a span from now such as `1d`, which
     /// means the first boundary after it.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) from: String,
     /// Shards.
     #[arg(long)]

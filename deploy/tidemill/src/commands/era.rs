@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tidemill_analytics::moment::{self, Utc};
 use tidemill_store::layout::{
-    AddEraError, BucketWidth, Era, Eras, Measured, ShardCount, add_era, load_eras, suggest_era,
+    ANNOUNCED_AHEAD, AddEraError, BucketWidth, Era, Eras, Measured, ShardCount, add_era, load_eras,
+    suggest_era,
 };
+use tidemill_store::mill::Basis;
 use tidemill_store::model::{Clock, Timestamp};
 use tidemill_store::wide::Wide;
 
@@ -59,19 +62,43 @@ impl Add {
 
 impl OnStore for Add {
     async fn run<W: Wide>(self, wide: Arc<W>, _: &Config) -> anyhow::Result<()> {
-        let add = async |starts_at| {
-            add_era(&*wide, starts_at, self.shards, self.bucket_width, SystemClock.now()).await
-        };
+        let now = SystemClock.now();
+        let add = async |starts_at| add_era(&*wide, starts_at, self.shards, self.bucket_width, now).await;
         let eras = match self.from {
-            From::Exactly(starts_at) => add(starts_at).await?,
+            From::Exactly(starts_at) => add(starts_at).await.map_err(|refusal| told(refusal, now))?,
             From::After(moment) => match add(moment).await {
                 Err(AddEraError::Boundary { suggested, .. } | AddEraError::TooNear { suggested, .. }) => {
-                    add(suggested).await?
+                    add(suggested).await.map_err(|refusal| told(refusal, now))?
                 }
-                done => done?,
+                done => done.map_err(|refusal| told(refusal, now))?,
             },
         };
         super::print(&lines(&eras))
+    }
+}
+
+/// A refusal with times as operators write them.
+fn told(refusal: AddEraError, now: Timestamp) -> anyhow::Error {
+    match refusal {
+        AddEraError::TooNear { starts_at, suggested } => {
+            let ahead = Span::from(ANNOUNCED_AHEAD);
+            let why = if starts_at <= now { "is past" } else { "is too near" };
+            anyhow!(
+                "{} {why}: buckets keep the era that they were begun in, and every process must know an era {ahead} \
+                 ahead; the next good start is {}",
+                Utc(starts_at),
+                Utc(suggested)
+            )
+        }
+        AddEraError::Boundary { starts_at, suggested } => anyhow!(
+            "{} lies inside of a bucket; the next boundary of both widths is {}",
+            Utc(starts_at),
+            Utc(suggested)
+        ),
+        AddEraError::NotLast(starts_at) => {
+            anyhow!("there is an era from {} on already; a new one must start after it", Utc(starts_at))
+        }
+        other => other.into(),
     }
 }
 
@@ -89,16 +116,28 @@ impl OnStore for Suggest {
     async fn run<W: Wide>(self, wide: Arc<W>, config: &Config) -> anyhow::Result<()> {
         let eras = load_eras(&*wide).await?;
         let present = eras.at(SystemClock.now());
-        let measured = mill(wide, config).await?.measure(&present).await?;
-        super::print(&advice(&present, &measured))
+        let (measured, basis) = mill(wide, config).await?.measure(&present).await?;
+        super::print(&advice(&present, &measured, basis))
     }
 }
 
-fn advice(present: &Era, measured: &Measured) -> String {
+fn advice(present: &Era, measured: &Measured, basis: Basis) -> String {
     let mut text = format!("present: {}\n", line(present));
+    let of = match basis {
+        Basis::Nothing => {
+            text.push_str("nothing is measured: no samples of this era are stored yet\n");
+            return text;
+        }
+        Basis::Over(buckets) => format!("the latest buckets of time that are over, {buckets} of them"),
+        Basis::Open(since) => format!(
+            "the present bucket scaled up from {}; none is over yet",
+            Span::from(Duration::from_secs(since.as_secs()))
+        ),
+    };
     _ = writeln!(
         text,
-        "measured: {:.0} samples/s, {} sources, a (shard, bucket) has {:.0} bytes (99th percentile), {:.0} at most",
+        "measured ({of}): {:.1} samples/s, {} sources, a (shard, bucket) has {:.0} bytes (99th percentile), {:.0} at \
+         most",
         measured.samples_per_second,
         measured.sources,
         measured.partition_bytes_p99,
@@ -134,6 +173,35 @@ fn line(era: &Era) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_says_what_it_was_measured_from() {
+        let era =
+            Eras::single(ShardCount::new(8).unwrap(), BucketWidth::new(Duration::from_hours(24)).unwrap());
+        let present = era.at(Timestamp::EPOCH);
+        let measured = Measured {
+            samples_per_second: 50_000.0,
+            partition_bytes_p99: 4e8,
+            partition_bytes_max: 5e8,
+            sources: 10_000,
+        };
+        assert!(advice(&present, &measured, Basis::Nothing).contains("nothing is measured"));
+        let open = advice(&present, &measured, Basis::Open(Duration::from_secs(90)));
+        assert!(
+            open.contains("scaled up from 1m 30s") && open.contains("tidemill era add --from 1d --shards")
+        );
+        assert!(advice(&present, &measured, Basis::Over(3)).contains("3 of them"));
+    }
+
+    #[test]
+    fn a_past_start_is_refused_as_one_with_the_next_good_one() {
+        let at = |hours: i64| Timestamp::from_millis(hours * 3_600_000).unwrap();
+        let refused =
+            |starts_at| told(AddEraError::TooNear { starts_at, suggested: at(14) }, at(12)).to_string();
+        assert!(refused(at(2)).starts_with("1970-01-01T02:00:00Z is past"));
+        assert!(refused(at(13)).starts_with("1970-01-01T13:00:00Z is too near"));
+        assert!(refused(at(13)).ends_with("the next good start is 1970-01-01T14:00:00Z"));
+    }
 
     #[test]
     fn a_start_is_a_moment_or_a_span_from_now() {

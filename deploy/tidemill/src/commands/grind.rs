@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tidemill_analytics::moment::{self, Utc};
 use tidemill_store::layout::{Eras, Place, load_eras};
 use tidemill_store::mill::{GrindOutcome, Ground};
@@ -22,7 +22,7 @@ pub(crate) async fn grind(config: &Config, args: &GrindArgs) -> anyhow::Result<(
     let times: anyhow::Result<Vec<Timestamp>> = args.bucket.iter().map(time).collect();
     let shards = args.shard.iter().copied().map(Shard::new).collect();
     let times = if args.all { None } else { Some(times?) };
-    on_store(config, Grind { times, shards }).await
+    on_store(config, Grind { times, shards, is_again: args.again }).await
 }
 
 /// Which buckets.
@@ -31,11 +31,20 @@ struct Grind {
     times: Option<Vec<Timestamp>>,
     /// Of these shards; of all where empty.
     shards: Vec<Shard>,
+    /// Those that have nothing new, too.
+    is_again: bool,
 }
 
 impl OnStore for Grind {
     async fn run<W: Wide>(self, wide: Arc<W>, config: &Config) -> anyhow::Result<()> {
         let eras = load_eras(&*wide).await?;
+        let shards = eras.shards_max();
+        let unknown = self.shards.iter().find(|shard| shard.get() >= shards);
+        ensure!(
+            unknown.is_none(),
+            "--shard {}: there are {shards} shards, from 0 on",
+            unknown.map_or(0, |shard| shard.get())
+        );
         let mill = mill(wide, config).await?;
         let places = match &self.times {
             Some(times) => places(&eras, times),
@@ -44,7 +53,8 @@ impl OnStore for Grind {
         let places: Vec<Place> = places.into_iter().filter(|place| self.wants(place.shard)).collect();
         let (count, mut ground_count) = (places.len(), 0);
         for (place, number) in places.into_iter().zip(1..) {
-            let ground = mill.grind_bucket(place).await?;
+            let ground =
+                if self.is_again { mill.grind_again(place).await? } else { mill.grind_bucket(place).await? };
             ground_count += usize::from(ground.outcome != GrindOutcome::Nothing);
             super::print(&line(place, &ground, (number, count)))?;
         }

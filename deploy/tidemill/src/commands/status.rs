@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value as Json;
 use tidemill_analytics::api::{SPOOL_PATH, STATUS_PATH};
-use tidemill_store::model::Clock;
+use tidemill_analytics::moment;
+use tidemill_store::model::{Clock, Timestamp};
 use tidemill_store::wide::Wide;
 
 use super::on_store::{OnStore, is_in_use, mill, on_store};
@@ -26,7 +27,7 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(2);
 const SPOOL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The columns of the table: key in JSON, and heading.
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("shard", "shard"),
     ("open", "open"),
     ("closed_unground", "unground"),
@@ -37,6 +38,7 @@ const COLUMNS: [(&str, &str); 10] = [
     ("segment_bytes", "segments B"),
     ("block_bytes", "blocks B"),
     ("frame_bytes", "frames B"),
+    ("garbage_bytes", "replaced B"),
 ];
 
 /// Prints the status.
@@ -119,36 +121,40 @@ impl Show {
 fn table(status: &Json) -> anyhow::Result<String> {
     let shards = status.get("shards").and_then(Json::as_array).context("a status without shards")?;
     ensure!(shards.iter().all(Json::is_object), "a status without shards");
-    let mut text = String::new();
-    for (_, heading) in COLUMNS {
-        _ = write!(text, "{heading:>21}");
+    let of_shard = |shard: &Json| COLUMNS.map(|(key, _)| cell(shard.get(key)));
+    let mut rows = vec![COLUMNS.map(|(_, heading)| heading.to_owned())];
+    rows.extend(shards.iter().map(of_shard));
+    rows.push(COLUMNS.map(|(key, _)| total(key, shards)));
+    let mut widths = [0; COLUMNS.len()];
+    for row in &rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = cell.len().max(*width));
     }
-    text.push('\n');
-    for shard in shards {
-        for (key, _) in COLUMNS {
-            _ = write!(text, "{:>21}", cell(shard.get(key)));
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, (width, at)) in row.iter().zip(widths.into_iter().zip(0..)) {
+            _ = write!(text, "{}{cell:>width$}", if at == 0 { "" } else { "  " });
         }
         text.push('\n');
     }
-    for (key, _) in COLUMNS {
-        let total = match key {
-            "shard" => "all".to_owned(),
-            "oldest_unground" => {
-                let oldest = shards.iter().filter_map(|shard| shard.get(key)?.as_str()).min();
-                oldest.unwrap_or("-").to_owned()
-            }
-            _ => {
-                let all = shards.iter().filter_map(|shard| shard.get(key)?.as_u64());
-                all.sum::<u64>().to_string()
-            }
-        };
-        _ = write!(text, "{total:>21}");
-    }
-    text.push('\n');
     text.push_str(&status.get("spool").map(spool_line).unwrap_or_default());
     let waiting = status.get("waiting").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
     text.extend(waiting.iter().map(waiting_line));
     Ok(text)
+}
+
+/// What a column says of all shards together.
+fn total(key: &str, shards: &[Json]) -> String {
+    let of_shards = shards.iter().filter_map(|shard| shard.get(key));
+    match key {
+        "shard" => "all".to_owned(),
+        "oldest_unground" => {
+            let texts = of_shards.filter_map(Json::as_str);
+            let oldest =
+                texts.min_by_key(|text| moment::parse(text, Timestamp::MAX).unwrap_or(Timestamp::MAX));
+            oldest.unwrap_or("-").to_owned()
+        }
+        _ => of_shards.filter_map(Json::as_u64).sum::<u64>().to_string(),
+    }
 }
 
 fn cell(value: Option<&Json>) -> String {
@@ -169,14 +175,18 @@ mod tests {
     fn a_table_has_a_line_for_each_shard_and_one_for_all() {
         let shard = |shard: u16, oldest: Option<&str>| {
             json!({"shard": shard, "open": 1, "closed_unground": 2, "dirty": 3, "oldest_unground": oldest,
-                   "sealed": 4, "samples": 5, "segment_bytes": 6, "block_bytes": 7, "frame_bytes": 8})
+                   "sealed": 4, "samples": 5, "segment_bytes": 6, "block_bytes": 7, "frame_bytes": 8, "garbage_bytes": 9})
         };
-        let status = json!({"shards": [shard(0, None), shard(1, Some("2026-01-01T00:00:00Z"))]});
+        let (early, late) = (Some("2026-01-01T00:00:00Z"), Some("2026-01-01T00:00:00.5Z"));
+        let status = json!({"shards": [shard(0, None), shard(1, late), shard(2, early)]});
         let text = table(&status).unwrap();
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
         assert_eq!(lines[1][..5], ["0", "1", "2", "3", "-"]);
-        assert_eq!(lines[3], ["all", "2", "4", "6", "2026-01-01T00:00:00Z", "8", "10", "12", "14", "16"]);
+        assert_eq!(
+            lines[4],
+            ["all", "3", "6", "9", "2026-01-01T00:00:00Z", "12", "15", "18", "21", "24", "27"]
+        );
         assert!(table(&json!({})).is_err());
         let spool =
             json!({"messages": 7, "records": 2, "bytes": 3, "bytes_max": 9, "oldest_age_seconds": 1.5});
