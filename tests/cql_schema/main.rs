@@ -3,6 +3,7 @@
 //! What every backend must do is in the contract suite; here is what only this one has: tables that operators look
 //! at, versions of them, and a cluster that can be away, misconfigured or busy.
 
+mod disk;
 mod errors;
 mod fixture;
 mod rows;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             &[Requirement::Cassandra],
             errors::faults,
         ),
+        trial("what_has_expired_gives_its_bytes_back_to_the_disk", &[Requirement::Cassandra], disk::windows),
         trial(
             "a_data_centre_serves_itself_and_loses_nothing_with_a_node",
             &[Requirement::Cassandra],
