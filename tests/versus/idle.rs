@@ -26,7 +26,7 @@ pub(crate) fn wait_idle(pid: u32) -> Result<()> {
 }
 
 /// User and system time so far.
-fn ticks(pid: u32) -> Result<u64> {
+pub(crate) fn ticks(pid: u32) -> Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
     let times = fields.split_whitespace().skip(11).take(2);
