@@ -90,6 +90,31 @@ pub fn read(
     Ok(all)
 }
 
+/// The windows that a server answers for one metric of every device, in one answer.
+pub fn read_fleet(
+    http: &Http,
+    (metric, window): (&str, &str),
+    (start, end): (&str, &str),
+) -> Result<BTreeMap<String, Windows>> {
+    let query = [
+        ("metric", metric),
+        ("window", window),
+        ("start", start),
+        ("end", end),
+        ("aggregate", "avg,min,max,count"),
+        ("limit", "100000"),
+    ];
+    let answer = http.json("/v1/windows", &query)?;
+    ensure!(answer.get("truncated") == Some(&Value::Bool(false)), "cut: {query:?}");
+    let mut fleet = BTreeMap::new();
+    for series in rows(&answer, "series")? {
+        let device = series.get("device").and_then(Value::as_str).context("no device")?;
+        let windows = rows(series, "windows")?.iter().map(parse).collect::<Result<Windows>>()?;
+        ensure!(fleet.insert(device.to_owned(), windows).is_none(), "{device} twice");
+    }
+    Ok(fleet)
+}
+
 fn parse(row: &Value) -> Result<(i128, Window)> {
     let number = |name: &str| row.get(name).and_then(Value::as_f64).with_context(|| format!("no {name}"));
     let start: Timestamp = row.get("start").and_then(Value::as_str).context("no start")?.parse()?;

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 use tidemill_tests::api;
 use tidemill_tests::feed::Feed;
 use tidemill_tests::http::Http;
-use tidemill_tests::oracle::Plan;
+use tidemill_tests::oracle::{Checker, METRICS, Plan};
 use tidemill_tests::windows::{self, Series, Windows};
 
 /// Widths that are stored, made of stored ones, and cut across all of them.
 const WIDTHS: [(&str, i128); 4] = [("1m", 60), ("1h", 3_600), ("1d", 86_400), ("1000s", 1_000)];
+
+/// How far PromQL counts back: across buckets and late messages.
+const COUNTED_MS: i64 = 7 * 3_600_000;
 
 /// The windows of one device's temperature that `numbers` of the plan's messages give.
 fn expected(plan: &Plan, numbers: &BTreeSet<u64>, device: &str, width_s: i128) -> Windows {
@@ -34,6 +38,51 @@ pub(crate) fn check_windows(http: &Http, plan: &Plan, feed: &Feed, device: &str)
         windows::ensure_between(&read, &certain, &possible)
             .with_context(|| format!("windows of {width} of {device}"))?;
     }
+    Ok(())
+}
+
+/// Every sample of one device, and the latest of each series, while messages may be on their way.
+pub(crate) fn check_samples(http: &Http, plan: &Plan, feed: &Feed, device: &str) -> Result<()> {
+    let of_device = |numbers: BTreeSet<u64>| -> BTreeSet<u64> {
+        numbers.into_iter().filter(|&number| plan.device(number) == device).collect()
+    };
+    let certain = of_device(feed.acknowledged());
+    let (start, end) = api::plan_range(plan)?;
+    let query = [("device", device), ("start", start.as_str()), ("end", end.as_str())];
+    let read = api::samples(http, &query, "20000")?;
+    let mut checker = Checker::new(*plan, of_device(feed.issued_numbers()), certain);
+    read.into_iter().for_each(|sample| checker.see(sample));
+    checker.verdict().ensure_clean().with_context(|| format!("samples of {device}"))?;
+
+    let certain = of_device(feed.acknowledged());
+    let latest = api::latest(http, device)?;
+    let issued = of_device(feed.issued_numbers());
+    let least = certain.last().copied().unwrap_or_default();
+    anyhow::ensure!(certain.is_empty() || latest.len() == METRICS.len(), "latest of {device}: {latest:?}");
+    let mut checker = Checker::new(*plan, issued.range(least..).copied(), []);
+    latest.into_iter().for_each(|sample| checker.see(sample));
+    checker.verdict().ensure_clean().with_context(|| format!("latest of {device}, from {least} on"))?;
+    Ok(())
+}
+
+/// How many samples PromQL counts of one device in the hours up to `message`, while messages may be on their way.
+pub(crate) fn check_count(http: &Http, plan: &Plan, feed: &Feed, message: u64) -> Result<()> {
+    let (device, through) = (plan.device(message), plan.time_ms(message));
+    let count = |numbers: BTreeSet<u64>| {
+        let is_there = |number: &&u64| {
+            let time = plan.time_ms(**number);
+            plan.device(**number) == device && through - COUNTED_MS < time && time <= through
+        };
+        numbers.iter().filter(is_there).count()
+    };
+    let least = count(feed.acknowledged());
+    let query = format!("count_over_time(temperature{{device=\"{device}\"}}[{COUNTED_MS}ms])");
+    let time = format!("{}.{:03}", through.div_euclid(1_000), through.rem_euclid(1_000));
+    let answer = http.json("/api/v1/query", &[("query", &query), ("time", &time)])?;
+    let value = answer.pointer("/data/result/0/value/1").and_then(Value::as_str);
+    let counted: usize = value.map_or(Ok(0), str::parse).with_context(|| answer.to_string())?;
+    let most = count(feed.issued_numbers());
+    anyhow::ensure!((least..=most).contains(&counted), "{query} at {time}: {counted}, not {least} to {most}");
     Ok(())
 }
 

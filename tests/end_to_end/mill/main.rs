@@ -3,6 +3,7 @@
 
 mod answers;
 mod commands;
+mod fleet;
 mod kills;
 mod stages;
 
@@ -30,6 +31,11 @@ const WEATHER: Weather = Weather { late_percent: 30, late_max: Duration::from_ho
 fn main() -> ExitCode {
     let mut trials = vec![
         trial("answers_are_the_same_with_the_mill_never_half_and_fully_run", &[Tidemill], stages::all),
+        trial(
+            "a_day_of_a_thousand_devices_is_the_same_with_the_mill_never_half_and_fully_run",
+            &[Tidemill],
+            fleet::all,
+        ),
         trial("an_operator_sees_what_is_ground_and_grinds_by_hand", &[Tidemill], commands::all),
     ];
     trials.push(trial("a_mill_killed_twenty_times_changes_no_answer", &[Tidemill, SharedCassandra], || {
