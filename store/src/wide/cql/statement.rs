@@ -75,11 +75,13 @@ pub(super) fn text(keyspace: &Keyspace, table: &Table, shape: Shape) -> String {
             let selected: Vec<&str> =
                 [&partition, &clustering, &cells].into_iter().flatten().copied().collect();
             let (first, rest) = partition.split_first().unwrap_or((&"", &[]));
-            let rest: String = rest.iter().map(|name| format!(" AND {name} = ?")).collect();
+            let each = format!("{first} IN ({})", vec!["?"; count].join(", "));
+            let partitions: Vec<String> =
+                std::iter::once(each).chain(rest.iter().map(|name| format!("{name} = ?"))).collect();
             format!(
-                "SELECT {} FROM {name} WHERE {first} IN ({}){rest}{}",
+                "SELECT {} FROM {name} WHERE {}{}",
                 selected.join(", "),
-                vec!["?"; count].join(", "),
+                partitions.join(" AND "),
                 slice.conditions(&clustering)
             )
         }
