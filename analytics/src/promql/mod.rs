@@ -85,11 +85,10 @@ impl Query {
 
     /// What it gives, as Prometheus calls it, where it has no answer over a range of steps.
     pub fn kind_without_range(&self) -> Option<&'static str> {
-        match self.0.root.expr {
-            expr::Expr::Range(_) | expr::Expr::Subquery(_) => Some("range vector"),
-            expr::Expr::Text(_) => Some("string"),
-            _ => None,
+        if matches!(self.0.root.expr, expr::Expr::Range(_) | expr::Expr::Subquery(_)) {
+            return Some("range vector");
         }
+        matches!(self.0.root.expr, expr::Expr::Text(_)).then_some("string")
     }
 
     /// The same query with every selector and subquery that has no `@` fixed at `at`: it gives at any time what

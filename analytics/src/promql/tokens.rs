@@ -108,7 +108,7 @@ impl<'a> Tokens<'a> {
                 Kind::Sign('{') => in_braces = true,
                 Kind::Sign('}') => in_braces = false,
                 // Matchers make no tree deeper.
-                _ if in_braces => {}
+                Kind::Word | Kind::Text | Kind::Sign(_) if in_braces => {}
                 Kind::Sign('(') => level += 1,
                 Kind::Sign(')') => level = level.saturating_sub(1),
                 Kind::Sign('+' | '-' | '*' | '/' | '%' | '^' | '=' | '!' | '<' | '>' | '[') => operators += 1,
