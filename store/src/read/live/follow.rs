@@ -12,7 +12,6 @@ use super::tails::SharedLive;
 use crate::catalog::{CatalogIndex, Selection, SourceSet};
 use crate::layout::SegmentRow;
 use crate::model::{Seq, TimeRange};
-use crate::read::ReadFailure;
 use crate::read::blocks::Runs;
 use crate::read::bucket::Asked;
 use crate::read::collect::{Bucket, Wanted};
@@ -24,6 +23,7 @@ use crate::read::plan::joined;
 use crate::read::reader::Reader;
 use crate::read::rolled::SeriesKey;
 use crate::read::snapshot::BucketState;
+use crate::read::{ReadFailure, Selector};
 use crate::wide::Wide;
 
 /// About how many bytes of samples and folds a series takes.
@@ -81,9 +81,12 @@ impl<W: Wide> Reader<W> {
         Ok(())
     }
 
-    /// Follows the segments that this process writes to what was asked for lately, so that the next query finds
-    /// little to do. Never ends; costs nothing while nobody asks.
+    /// Reads the catalog, which takes seconds where it is large, so that the first query finds it; then follows the
+    /// segments that this process writes to what was asked for lately, so that the next query finds little to do.
+    /// Never ends; from then on it costs nothing while nobody asks.
     pub async fn keep_up(&self) {
+        // What fails here fails the query that needs it.
+        let _known = self.snapshot_of_marks(&Selector::default()).await;
         loop {
             let warm = self.tails.warm();
             if warm.is_empty() {
