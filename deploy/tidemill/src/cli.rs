@@ -183,7 +183,7 @@ pub(crate) struct GrindArgs {
     pub(crate) all: bool,
     /// Also where nothing new came: make blocks and rollups anew from the samples in blocks, with resolutions and
     /// sketches as configured now.
-    #[arg(long, requires = "bucket")]
+    #[arg(long, conflicts_with = "all")]
     pub(crate) again: bool,
     /// Only these shards, separated by commas.
     #[arg(long, value_name = "SHARD", value_delimiter = ',')]
