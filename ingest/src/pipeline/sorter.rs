@@ -165,14 +165,11 @@ impl Sorter {
         else {
             return Err(Refused::dead("topic", &TopicError::NoTemplate, 0));
         };
-        let (received_at, mut basis) = (window.received_at(), rules.times.basis);
+        let (received_at, basis) = (window.received_at(), rules.times.basis);
         self.scratch.offline.clear();
         if self.routes.sparkplug(route).is_some() {
             let reads_times = rules.reading.unit.is_some();
-            if self.read_sparkplug(route, publish, (received_at, reads_times))? == Kind::Death {
-                // A death was written before it came true: it is of the moment it is received, whatever the template.
-                basis = TimeBasis::Receipt;
-            }
+            self.read_sparkplug(route, publish, (received_at, reads_times))?;
         } else {
             let payload = Payload { bytes: &publish.payload, metric, received_at };
             self.decoder
@@ -224,10 +221,9 @@ impl Sorter {
         route: Route,
         publish: &Publish,
         (received_at, reads_times): (Timestamp, bool),
-    ) -> Result<Kind, Refused> {
+    ) -> Result<(), Refused> {
         let Self { routes, sessions, decoder, scratch, effects, metrics_per_message_max, replays, .. } = self;
-        let Some(topic) = routes.sparkplug(route) else { return Ok(Kind::Data) };
-        let kind = topic.kind;
+        let Some(topic) = routes.sparkplug(route) else { return Ok(()) };
         let dead = |error: DecodeError| Refused::dead(error.fault.label(), &error, 0);
         let opened = sessions.open(topic, &publish.payload, *metrics_per_message_max).map_err(dead)?;
         let session =
@@ -262,7 +258,7 @@ impl Sorter {
         let devices = change.buried.iter().filter_map(|topic| routes.source_of_topic(topic.as_bytes()).ok());
         scratch.offline.extend(devices);
         decoder.add_offline(scratch.offline.len(), &mut scratch.message);
-        Ok(kind)
+        Ok(())
     }
 
     /// Whose a message of `topic` is, as a number: the device's where the topic names one, else the topic's own.

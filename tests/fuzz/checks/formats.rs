@@ -40,6 +40,7 @@ fn decode(decoder: &mut Decoder, format: &Format, bytes: &[u8]) -> Result<Said, 
 }
 
 /// Panics where something is wrong with what is made of `data`, of which the first byte chooses the format.
+#[allow(dead_code, reason = "a target needs this one or the other")]
 pub(crate) fn check_bytes(data: &[u8]) {
     let Some((&which, bytes)) = data.split_first() else { return };
     let formats = formats();
@@ -50,7 +51,7 @@ pub(crate) fn check_bytes(data: &[u8]) {
 }
 
 /// Panics where something is wrong with what is made of `bytes` in the formats that configuration calls `name`.
-#[allow(dead_code, reason = "there are targets of all formats together, too")]
+#[allow(dead_code, reason = "a target needs this one or the other")]
 pub(crate) fn check_named(name: &str, bytes: &[u8]) {
     if name == Format::Sparkplug.name() {
         return sparkplug(bytes);

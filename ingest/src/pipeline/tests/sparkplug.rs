@@ -15,7 +15,6 @@ use crate::config::IngestConfig;
 use crate::decode::{Format, Reading, TimeUnit};
 use crate::metrics::WaitingCounts;
 use crate::pipeline::{PipelineIntake, Replayed};
-use crate::policy::{TimeBasis, TimeRule};
 use crate::reject_gate::ROW_OVERHEAD;
 use crate::rejects::replayed_at;
 use crate::source::{Intake, Publish, Qos};
@@ -28,25 +27,16 @@ const DATA: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_n
 const DEATH: &[u8] = include_bytes!("../../../../tests/golden/formats/sparkplug_ndeath.bin");
 
 fn sparkplug() -> IngestConfig {
-    with_times(TimeBasis::default())
-}
-
-fn with_times(basis: TimeBasis) -> IngestConfig {
     let reading = Reading::new(Format::Sparkplug, Some(TimeUnit::Milliseconds));
-    let times = TimeRule { basis, ..TimeRule::default() };
-    let rules = Rules { reading, times, ..Rules::default() };
+    let rules = Rules { reading, ..Rules::default() };
     let template = "spBv1.0/{group}/{message}/{edge_node}/{device}";
     IngestConfig { templates: TopicTemplates::with_rules([(template, rules)]).unwrap(), ..config() }
 }
 
 fn on(memory: &Memory) -> Rig {
-    on_with(memory, sparkplug())
-}
-
-fn on_with(memory: &Memory, config: IngestConfig) -> Rig {
     let faults = Faults::new(1);
     let wide = Faulty::new(memory.clone(), faults.clone());
-    Rig::on(wide, memory.clone(), faults, eras(), config)
+    Rig::on(wide, memory.clone(), faults, eras(), sparkplug())
 }
 
 async fn send(intake: &mut PipelineIntake, message: &str, payload: &'static [u8]) {
@@ -128,33 +118,31 @@ async fn a_request_for_a_birth_that_is_put_off_is_made_later() {
 
 #[tokio::test(start_paused = true)]
 async fn devices_are_gone_with_their_node_in_whatever_shards_they_are() {
-    for basis in [TimeBasis::PayloadElseReceipt, TimeBasis::Payload] {
-        let memory = Memory::new();
-        let first = on_with(&memory, with_times(basis));
-        let mut intake = first.pipeline.intake();
-        send(&mut intake, "NBIRTH", BIRTH).await;
-        for device in 0..9 {
-            let topic = Bytes::from(format!("spBv1.0/plant/DBIRTH/edge/d{device}"));
-            intake.submit(vec![Publish { topic, ..publish("", BIRTH) }]).await.unwrap().await.unwrap();
-        }
-        drop((first, intake));
-        let rig = Rig::restarted(&memory, with_times(basis));
-        let mut intake = rig.pipeline.intake();
-        sleep(Duration::from_secs(1)).await;
-        let topic = Bytes::from_static(b"spBv1.0/plant/DDEATH/edge/d3");
-        intake.submit(vec![Publish { topic, ..publish("", b"") }]).await.unwrap().await.unwrap();
-        for _ in 0..2 {
-            sleep(Duration::from_secs(1)).await;
-            send(&mut intake, "NDEATH", DEATH).await;
-        }
-        let mut gone: Vec<String> = rig.samples().await.into_iter().filter_map(offline).collect();
-        gone.sort();
-        gone.dedup();
-        assert_eq!(gone, ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "edge"]);
-        let accounting = rig.accounting();
-        assert_eq!((accounting.stored, accounting.dead_lettered, accounting.in_flight), (3, 0, 0));
-        assert_eq!(rig.metrics.samples().received, 1 + (2 + 8) + 2, "bdSeq and online");
+    let memory = Memory::new();
+    let first = on(&memory);
+    let mut intake = first.pipeline.intake();
+    send(&mut intake, "NBIRTH", BIRTH).await;
+    for device in 0..9 {
+        let topic = Bytes::from(format!("spBv1.0/plant/DBIRTH/edge/d{device}"));
+        intake.submit(vec![Publish { topic, ..publish("", BIRTH) }]).await.unwrap().await.unwrap();
     }
+    drop((first, intake));
+    let rig = Rig::restarted(&memory, sparkplug());
+    let mut intake = rig.pipeline.intake();
+    sleep(Duration::from_secs(1)).await;
+    let topic = Bytes::from_static(b"spBv1.0/plant/DDEATH/edge/d3");
+    intake.submit(vec![Publish { topic, ..publish("", b"") }]).await.unwrap().await.unwrap();
+    for _ in 0..2 {
+        sleep(Duration::from_secs(1)).await;
+        send(&mut intake, "NDEATH", DEATH).await;
+    }
+    let mut gone: Vec<String> = rig.samples().await.into_iter().filter_map(offline).collect();
+    gone.sort();
+    gone.dedup();
+    assert_eq!(gone, ["d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d8", "edge"]);
+    let accounting = rig.accounting();
+    assert_eq!((accounting.stored, accounting.dead_lettered, accounting.in_flight), (3, 0, 0));
+    assert_eq!(rig.metrics.samples().received, 1 + (2 + 8) + 2, "bdSeq and online");
 }
 
 /// The device that a sample says is not there.

@@ -86,7 +86,8 @@ pub(super) struct Pages {
 impl Pages {
     pub(super) fn new(question: &Question, now: Timestamp) -> anyhow::Result<Self> {
         let left = question.limit.unwrap_or(usize::MAX);
-        let after = question.after.as_deref().map(|id| id.parse().with_context(|| format!("{id:?}")));
+        let after =
+            question.after.as_deref().map(|id| id.parse::<RejectPlace>().with_context(|| format!("{id:?}")));
         Ok(Self { filter: question.filter(now)?, after: after.transpose()?, left, over: left == 0 })
     }
 
