@@ -1,9 +1,6 @@
 //! Where the day is kept: a directory, or a node of Cassandra of its own, and what it occupies there.
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -116,11 +113,11 @@ impl Store {
         })
     }
 
-    /// Bytes that everything occupies on disk once what was deleted is merged away, but for the log of what was written
-    /// last: its length is bounded, whatever the store holds.
+    /// Bytes that everything occupies on disk, once what was deleted is merged away. The embedded store's log of what was
+    /// written last is in it, up to 64 MiB: it weighs on small fleets.
     pub(crate) fn at_rest(&self) -> Result<u64> {
         match self {
-            Self::Embedded(directory) => Ok(disk(directory.path())?.saturating_sub(logs(directory.path())?)),
+            Self::Embedded(directory) => disk(directory.path()),
             Self::Cassandra { keyspace, cluster } => {
                 let node = cluster.node(0);
                 node.nodetool(&["flush", keyspace.name()])?;
@@ -129,20 +126,6 @@ impl Store {
             }
         }
     }
-}
-
-/// What the files of the embedded store's log occupy.
-fn logs(directory: &Path) -> Result<u64> {
-    let mut total = 0;
-    for entry in fs::read_dir(directory)? {
-        let (path, metadata) = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)))?;
-        if metadata.is_dir() {
-            total += logs(&path)?;
-        } else if path.extension().is_some_and(|extension| extension == "jnl") {
-            total += metadata.blocks() * 512;
-        }
-    }
-    Ok(total)
 }
 
 /// The live bytes of all tables of `nodetool tablestats`.
