@@ -28,8 +28,8 @@ const STEP: u32 = 7_919;
 pub(crate) struct Read {
     pub(crate) name: &'static str,
     pub(crate) resolution: String,
-    pub(crate) rows_read: u64,
-    pub(crate) bytes_read: u64,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
     /// Rows of the answer: samples, or windows.
     pub(crate) answered: usize,
 }
@@ -121,8 +121,8 @@ fn read(http: &Http, fleet: Fleet, name: &'static str, question: Question) -> Re
     Ok(Read {
         name,
         resolution: explain.get("resolution").and_then(Json::as_str).unwrap_or_default().to_owned(),
-        rows_read: number("rows_read"),
-        bytes_read: number("bytes_read"),
+        rows: number("rows_read"),
+        bytes: number("bytes_read"),
         answered: answered(&answer),
     })
 }

@@ -67,14 +67,14 @@ impl Report {
 
     fn write_reads(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = double(self.ground.levels.blocks) / double(u64::from(self.fleet.devices));
-        for Read { name, resolution, rows_read, bytes_read, answered } in &self.asked.reads {
-            let each = double(*bytes_read) / double(u64::try_from(*answered).unwrap_or(1).max(1));
+        for Read { name, resolution, rows, bytes, answered } in &self.asked.reads {
+            let each = double(*bytes) / double(u64::try_from(*answered).unwrap_or(1).max(1));
             write!(
                 f,
-                "  {name:<44}{rows_read:>8} rows{bytes_read:>10} bytes from {resolution}, {answered} answered: {each:.1} bytes each"
+                "  {name:<44}{rows:>8} rows{bytes:>10} bytes from {resolution}, {answered} answered: {each:.1} bytes each"
             )?;
             if name.contains("samples") {
-                write!(f, ", {:.2} times its own blocks", double(*bytes_read) / own)?;
+                write!(f, ", {:.2} times its own blocks", double(*bytes) / own)?;
             }
             writeln!(f)?;
         }

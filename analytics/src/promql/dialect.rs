@@ -3,6 +3,7 @@
 //! They differ in a few places only: classes such as `\d` are ASCII there, `\Q…\E` and octal codes are known, braces
 //! that repeat nothing and `&&` or `[` within a class are characters, and nested repetitions are refused.
 
+use std::fmt::Write as _;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -181,7 +182,7 @@ impl Translation<'_> {
     /// The braces of `\x{…}` and `\p{…}` are none that repeat.
     fn braced(&mut self) {
         if self.rest.peek() == Some(&'{') {
-            while let Some(c) = self.rest.next() {
+            for c in self.rest.by_ref() {
                 self.done.push(c);
                 if c == '}' {
                     return;
@@ -204,7 +205,8 @@ impl Translation<'_> {
         if digits == 1 && first != '0' {
             return Err(NoExpression::new("invalid escape sequence", &format!("\\{first}")));
         }
-        self.done.push_str(&format!("\\x{{{code:X}}}"));
+        // Writing to a string does not fail.
+        let _ = write!(self.done, "\\x{{{code:X}}}");
         Ok(())
     }
 

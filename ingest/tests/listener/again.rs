@@ -36,7 +36,9 @@ async fn what_is_sent_again_is_taken_once_and_acknowledged_when_the_first_is_dur
     assert_eq!(group.payloads(), ["c"], "only what is new is taken");
     group.settlement.settle();
     client.expect_nothing_due().await;
-    groups.into_iter().for_each(|group| group.settlement.settle());
+    for group in groups {
+        group.settlement.settle();
+    }
     assert_eq!(client.acks(3).await, [1, 2, 3]);
     assert!((server.metric("tidemill_listener_repeated_messages_total", "") - 2.0).abs() < 0.5);
 }

@@ -51,7 +51,9 @@ pub(crate) fn check_samples(http: &Http, plan: &Plan, feed: &Feed, device: &str)
     let query = [("device", device), ("start", start.as_str()), ("end", end.as_str())];
     let read = api::samples(http, &query, "20000")?;
     let mut checker = Checker::new(*plan, of_device(feed.issued_numbers()), certain);
-    read.into_iter().for_each(|sample| checker.see(sample));
+    for sample in read {
+        checker.see(sample);
+    }
     checker.verdict().ensure_clean().with_context(|| format!("samples of {device}"))?;
 
     let certain = of_device(feed.acknowledged());
@@ -60,7 +62,9 @@ pub(crate) fn check_samples(http: &Http, plan: &Plan, feed: &Feed, device: &str)
     let least = certain.last().copied().unwrap_or_default();
     anyhow::ensure!(certain.is_empty() || latest.len() == METRICS.len(), "latest of {device}: {latest:?}");
     let mut checker = Checker::new(*plan, issued.range(least..).copied(), []);
-    latest.into_iter().for_each(|sample| checker.see(sample));
+    for sample in latest {
+        checker.see(sample);
+    }
     checker.verdict().ensure_clean().with_context(|| format!("latest of {device}, from {least} on"))?;
     Ok(())
 }

@@ -76,7 +76,8 @@ pub(super) fn shown(span: Duration) -> String {
     for (unit, nanos) in UNITS {
         // Years and weeks only where nothing is left.
         if left >= nanos && (nanos <= DAY || left % nanos == 0) {
-            text.push_str(&format!("{}{unit}", left / nanos));
+            text.push_str(&(left / nanos).to_string());
+            text.push_str(unit);
             left %= nanos;
         }
     }

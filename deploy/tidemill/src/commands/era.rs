@@ -98,7 +98,10 @@ fn told(refusal: AddEraError, now: Timestamp) -> anyhow::Error {
         AddEraError::NotLast(starts_at) => {
             anyhow!("there is an era from {} on already; a new one must start after it", Utc(starts_at))
         }
-        other => other.into(),
+        AddEraError::NoBoundary { .. }
+        | AddEraError::Unchanged
+        | AddEraError::Raced
+        | AddEraError::Eras(_) => refusal.into(),
     }
 }
 
