@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fetch::Fetched;
-use super::overlay::run_bytes;
+use super::overlay::{Gathered, run_bytes};
 use super::series::{SeriesTable, SourceRow};
 use super::{Excess, ReadFailure, ReadLimits, Sample};
 use crate::catalog::{CatalogIndex, Selection, SourceIndex};
 use crate::codec::Run;
 use crate::codec::segment::{Limits, MetricPosition, Segment, SegmentError};
 use crate::layout::{Place, SegmentRow};
-use crate::model::{CatalogN, Metric, TimeRange, Value};
+use crate::model::{CatalogN, Metric, TimeRange, Timestamp, Value};
 use crate::rollup::WindowState;
 
 /// What a query has collected, over all its buckets.
@@ -95,11 +95,32 @@ pub(super) struct Bucket<'a> {
     pub(super) segments: &'a Fetched,
 }
 
+/// What the wanted samples of a series are put into, in correction order: of two at one time the later one wins.
+pub(super) trait Gather: Default {
+    /// Takes a sample.
+    fn put(&mut self, time: Timestamp, value: Value);
+}
+
+impl Gather for Gathered {
+    fn put(&mut self, time: Timestamp, value: Value) {
+        Self::put(self, time, value);
+    }
+}
+
+/// The last sample alone.
+impl Gather for Option<Sample> {
+    fn put(&mut self, time: Timestamp, value: Value) {
+        if self.as_ref().is_none_or(|last| last.time <= time) {
+            *self = Some(Sample { time, value });
+        }
+    }
+}
+
 /// What was found in a bucket.
 #[derive(Debug)]
-pub(super) struct Collected {
-    /// The wanted samples, by series.
-    pub(super) table: SeriesTable,
+pub(super) struct Collected<T = Gathered> {
+    /// The wanted samples, or what was made of them, by series.
+    pub(super) table: SeriesTable<T>,
     /// How many segments were looked into.
     pub(super) segments: usize,
     /// Bytes of these.
@@ -107,8 +128,22 @@ pub(super) struct Collected {
 }
 
 impl Bucket<'_> {
-    /// Looks into every segment that may hold samples in the wanted range.
+    /// The wanted samples, from every segment that may hold some in the wanted range.
     pub(super) fn collect(&self, wanted: &Wanted, budget: &Budget) -> Result<Collected, ReadFailure> {
+        self.gather(wanted, |spent| budget.spend(spent))
+    }
+
+    /// The last of the wanted samples of each series.
+    pub(super) fn last_of(&self, wanted: &Wanted) -> Result<Collected<Option<Sample>>, ReadFailure> {
+        // What is kept of a series does not grow with its samples.
+        self.gather(wanted, |_| Ok(()))
+    }
+
+    fn gather<T: Gather>(
+        &self,
+        wanted: &Wanted,
+        count: impl Fn(Spent) -> Result<(), ReadFailure>,
+    ) -> Result<Collected<T>, ReadFailure> {
         let mut collected = Collected { table: SeriesTable::default(), segments: 0, bytes: 0 };
         for row in self.in_correction_order(&wanted.ranges) {
             collected.segments += 1;
@@ -116,7 +151,7 @@ impl Bucket<'_> {
             let spent = self.add(row, wanted, &mut collected.table).map_err(|source| {
                 ReadFailure::Segment { place: self.place, writer: row.writer, seq: row.seq, source }
             })?;
-            budget.spend(spent)?;
+            count(spent)?;
         }
         Ok(collected)
     }
@@ -131,7 +166,12 @@ impl Bucket<'_> {
         rows
     }
 
-    fn add(&self, row: &SegmentRow, wanted: &Wanted, table: &mut SeriesTable) -> Result<Spent, SegmentError> {
+    fn add<T: Gather>(
+        &self,
+        row: &SegmentRow,
+        wanted: &Wanted,
+        table: &mut SeriesTable<T>,
+    ) -> Result<Spent, SegmentError> {
         let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
         let ns = segment.sources().map(|(n, _)| n);
         let sources = self.catalog.resolve(self.place.shard, row.writer, ns);
@@ -157,11 +197,11 @@ struct Points {
 
 /// A source that is not known belongs to a catalog row that no mark counted when the query read them: its segment
 /// was not acknowledged by then.
-fn wanted_runs(
+fn wanted_runs<T: Gather>(
     segment: &Segment,
     sources: &[Option<SourceIndex>],
     wanted: &Wanted,
-    table: &mut SeriesTable,
+    table: &mut SeriesTable<T>,
 ) -> Vec<Points> {
     let (selection, range) = (&wanted.selection, wanted.hull());
     let run = |((_, points), source): ((CatalogN, Range<usize>), &Option<SourceIndex>)| {
@@ -174,11 +214,11 @@ fn wanted_runs(
     segment.sources().zip(sources).filter_map(run).collect()
 }
 
-fn add_column(
+fn add_column<T: Gather>(
     segment: &Segment,
     (position, metric): (MetricPosition, &Metric),
     runs: &[Points],
-    table: &mut SeriesTable,
+    table: &mut SeriesTable<T>,
     spent: &mut Spent,
 ) -> Result<(), SegmentError> {
     let hull = runs.first().map_or(0, |run| run.points.start)..runs.last().map_or(0, |run| run.points.end);

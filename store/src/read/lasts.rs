@@ -14,6 +14,8 @@ pub(super) enum Arrival {
     Ground,
     /// In this segment, in correction order.
     Segment(Timestamp, WriterId, Seq),
+    /// After everything that is ground; which of the others came before is settled.
+    Uncovered,
 }
 
 /// A sample and when it arrived.

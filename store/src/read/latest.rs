@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use hashbrown::HashMap;
 
 use super::bucket::After;
 use super::chosen::Chosen;
 use super::compute::{Work, compute};
 use super::explain::Explain;
-use super::lasts::Last;
-use super::live::SharedLive;
+use super::lasts::{Last, Lasts};
+use super::live::{Followed, LastsOf};
 use super::named::named;
 use super::presence::SeriesSet;
 use super::reader::Reader;
@@ -20,7 +21,7 @@ use super::scope::Scope;
 use super::snapshot::{BucketState, Sealed};
 use super::unchanged::revisions;
 use super::{Excess, Explained, Latest, ReadFailure, Sample, Selector};
-use crate::catalog::{SourceIndex, SourceSet};
+use crate::catalog::{Selection, SourceIndex, SourceSet};
 use crate::layout::tables::PERIODS;
 use crate::layout::{Bucket, Era, Period, load_periods};
 use crate::model::{Metric, Shard, TimeRange, Timestamp};
@@ -251,26 +252,75 @@ impl<W: Wide> Reader<W> {
     ) -> Result<Vec<(SourceIndex, Metric, Sample)>, ReadFailure> {
         let place = bucket.place;
         let is_raw_gone = bucket.seal.is_some() && self.options.shelf().raw_expired(place.bucket);
-        let live = if is_raw_gone { None } else { self.live(bucket, explain).await? };
+        let live = if is_raw_gone { Followed::Nothing } else { self.live(bucket, explain).await? };
         let base = self.base(chosen, bucket, sources, explain).await?;
-        let live = live.as_ref().map(SharedLive::lock);
-        let mut found = Vec::new();
-        for (metric, of_metric) in missing {
-            let ground = base.as_deref().and_then(|base| base.of(metric));
-            let new = live.as_ref().and_then(|live| live.lasts_of(metric));
-            if ground.is_none() && new.is_none() {
-                continue;
+        let metrics = chosen.selection.metrics.clone();
+        let selection = Selection { sources: sources.clone(), metrics };
+        self.lasts_over(bucket, (base.as_deref(), &live), (missing, selection), explain).await
+    }
+
+    /// The last samples of what is missing, of what is ground and of what is not.
+    pub(super) async fn lasts_over(
+        &self,
+        bucket: &BucketState,
+        (base, live): (Option<&Lasts>, &Followed),
+        (missing, selection): (&SeriesSet, Selection),
+        explain: &mut Explain,
+    ) -> Result<Vec<(SourceIndex, Metric, Sample)>, ReadFailure> {
+        let found = match live {
+            Followed::Nothing => Some(lasts_of(missing, base, |_| None::<LastsOf<'_>>)),
+            // It may have been given up while the base was read.
+            Followed::Kept(live) => {
+                live.kept().map(|live| lasts_of(missing, base, |metric| live.lasts_of(metric)))
             }
-            for source in of_metric.iter() {
-                let ground = ground.and_then(|ground| ground.get(&source));
-                let new = new.as_ref().and_then(|new| new.get(source));
-                if let Some(last) = later(ground, new) {
-                    found.push((source, metric.clone(), last.sample.clone()));
-                }
+            Followed::TooMuch => None,
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let new = self.lasts_of_segments(bucket, selection, explain).await?;
+        Ok(lasts_of(missing, base, |metric| new.of(metric)))
+    }
+}
+
+/// Last samples of a metric by source.
+trait BySource {
+    fn last(&self, source: SourceIndex) -> Option<&Last>;
+}
+
+impl BySource for LastsOf<'_> {
+    fn last(&self, source: SourceIndex) -> Option<&Last> {
+        self.get(source)
+    }
+}
+
+impl BySource for &HashMap<SourceIndex, Last> {
+    fn last(&self, source: SourceIndex) -> Option<&Last> {
+        self.get(&source)
+    }
+}
+
+/// Of each series that is missing the last of its samples, ground or new.
+fn lasts_of<N: BySource>(
+    missing: &SeriesSet,
+    base: Option<&Lasts>,
+    new_of: impl Fn(&Metric) -> Option<N>,
+) -> Vec<(SourceIndex, Metric, Sample)> {
+    let mut found = Vec::new();
+    for (metric, of_metric) in missing {
+        let (ground, new) = (base.and_then(|base| base.of(metric)), new_of(metric));
+        if ground.is_none() && new.is_none() {
+            continue;
+        }
+        for source in of_metric.iter() {
+            let ground = ground.and_then(|ground| ground.get(&source));
+            let new = new.as_ref().and_then(|new| new.last(source));
+            if let Some(last) = later(ground, new) {
+                found.push((source, metric.clone(), last.sample.clone()));
             }
         }
-        Ok(found)
     }
+    found
 }
 
 fn later<'a>(ground: Option<&'a Last>, new: Option<&'a Last>) -> Option<&'a Last> {

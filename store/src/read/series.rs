@@ -96,6 +96,16 @@ impl<T: Default> SeriesTable<T> {
         self.gathered.get(slot.0).map(|(_, _, one)| one)
     }
 
+    /// How many series there are.
+    pub(super) const fn len(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// All there is with its series.
+    pub(super) fn into_each(self) -> impl Iterator<Item = (SourceIndex, Metric, T)> {
+        self.gathered.into_iter()
+    }
+
     /// All there is.
     pub(super) fn each(&self) -> impl Iterator<Item = &T> {
         self.gathered.iter().map(|(_, _, one)| one)

@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::live::Followed;
 use super::*;
 use crate::append::{AppendLimits, AppendMetrics, Executor, RetryPolicy, ShardAppender};
+use crate::catalog::Selection;
 use crate::layout::tables::{MARKS, SEGMENTS};
 use crate::layout::{Bucket, BucketWidth, MarkRow, MarkState, Place, SegmentRow, ShardCount, install_eras};
 use crate::model::{CatalogN, Points, Seq, Shard, Tags, TimeRange, Timestamp, Value, WriterId};
@@ -197,6 +199,112 @@ async fn eras_are_read_again_when_they_are_old_and_never_guessed() {
     assert_eq!(reader.sources(&all()).await.unwrap().len(), 1);
     let empty = self::reader(&Memory::new(), ReadLimits::default());
     assert!(matches!(empty.sources(&all()).await.unwrap_err(), ReadFailure::Eras(_)));
+}
+
+fn samples_of(latest: &Explained<Vec<Latest>>) -> Vec<Sample> {
+    latest.answer.iter().map(|one| one.sample.clone()).collect()
+}
+
+async fn series(reader: &Reader<Memory>, selector: &Selector) -> Vec<Vec<Sample>> {
+    let series = reader.samples(selector, range(0, 1)).await.unwrap();
+    series.into_iter().map(|series| series.samples).collect()
+}
+
+/// 300 devices with three samples each, of which the last is corrected.
+async fn many_series() -> Memory {
+    let names: Vec<String> = (0..300).map(|n| format!("d{n}")).collect();
+    let wide = store(&names.iter().map(String::as_str).collect::<Vec<_>>(), 3).await;
+    let mut batch = Points::default();
+    let metric = batch.metric(Metric::new("x").unwrap());
+    for (name, n) in names.iter().zip(0..) {
+        let source = batch.source(&source(name));
+        for value in [-1, n] {
+            batch.value(metric, Value::I64(value));
+            batch.finish_point(source, Timestamp::EPOCH.saturating_add(Duration::from_millis(200)));
+        }
+    }
+    append(&wide, &batch, WriterId::from_random(4)).await;
+    wide
+}
+
+#[tokio::test]
+async fn a_bucket_with_too_many_series_is_searched_and_not_kept() {
+    let wide = many_series().await;
+    let limits = ReadLimits { head_bytes_max: 0, ..ReadLimits::default() };
+    let all_kept = reader(&wide, limits);
+    let lasts_kept = reader(&wide, ReadLimits { lasts_bytes_max: 1_600_000, ..limits });
+    let nothing_kept = reader(&wide, ReadLimits { lasts_bytes_max: 160_000, ..limits });
+    let mut merged = Vec::new();
+    for selector in [of("d7"), of("d299"), of("d7"), all()] {
+        let latest = all_kept.latest(&selector).await.unwrap();
+        let of_all = series(&all_kept, &selector).await;
+        let mut segments = vec![latest.explain.segments_merged];
+        for reader in [&lasts_kept, &nothing_kept] {
+            let searched = reader.latest(&selector).await.unwrap();
+            assert_eq!(samples_of(&searched), samples_of(&latest));
+            assert_eq!(series(reader, &selector).await, of_all);
+            segments.push(searched.explain.segments_merged);
+        }
+        merged.push(segments);
+    }
+    assert_eq!(samples_of(&all_kept.latest(&of("d7")).await.unwrap())[0].value, Value::I64(7));
+    assert!(merged[0].iter().all(|segments| *segments > 0), "{merged:?}");
+    for again in &merged[1..] {
+        assert_eq!(again[..2], [0, 0], "the last samples are kept: {merged:?}");
+        assert!(again[2] > 0, "nothing is kept: {merged:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_up_while_a_query_goes_on_is_searched() {
+    let wide = many_series().await;
+    let reader = reader(&wide, ReadLimits::default());
+    let snapshot = reader.snapshot(&all(), range(0, 1)).await.unwrap();
+    let (bucket, selection) = (&snapshot.buckets[0], &snapshot.selection);
+    let missing = reader.catalog().series(selection);
+    let mut explain = Explain::default();
+    let followed = reader.live(bucket, &mut explain).await.unwrap();
+    let found = async |followed| {
+        let wanted = (&missing, Selection::clone(selection));
+        reader.lasts_over(bucket, (None, followed), wanted, &mut Explain::default()).await.unwrap()
+    };
+    let kept = found(&followed).await;
+    assert_eq!(kept.len(), 300);
+    // Another query gives it up, after this one has seen that it is kept.
+    let Followed::Kept(live) = &followed else { panic!("{followed:?}") };
+    live.lock().give_up();
+    assert!(live.kept().is_none());
+    assert_eq!(found(&followed).await, kept);
+    assert_eq!(reader.latest(&all()).await.unwrap().answer.len(), 300);
+    assert_eq!(reader.samples(&all(), range(0, 1)).await.unwrap().len(), 300);
+}
+
+#[tokio::test]
+async fn a_series_that_was_found_in_a_newer_bucket_is_still_found_in_an_older_one() {
+    let wide = Memory::new();
+    let mut batch = Points::default();
+    let [x, y] = ["x", "y"].map(|name| batch.metric(Metric::new(name).unwrap()));
+    let [a, b] = ["a", "b"].map(|device| batch.source(&source(device)));
+    for (source, metric, hour) in [(a, x, 0), (a, y, 0), (b, x, 0), (a, x, 1)] {
+        batch.value(metric, Value::I64(hour));
+        batch.finish_point(source, seconds(hour * 3600));
+    }
+    append(&wide, &batch, writer()).await;
+    for hour in [0, 1] {
+        let mark = MarkRow {
+            bucket: Bucket::at(seconds(hour * 3600), BucketWidth::new(Duration::from_hours(1)).unwrap()),
+            writer: writer(),
+            state: MarkState::Closed(Seq::new(0)),
+            catalog: CatalogN::new(2),
+            written_at: WriteTime::from_micros(i64::MAX / 2),
+        };
+        wide.put(&MARKS, &MarkRow::partition(SHARD), &[mark.to_row()], mark.written_at).await.unwrap();
+    }
+    let reader = reader(&wide, ReadLimits::default());
+    assert_eq!(reader.latest(&all()).await.unwrap().answer.len(), 3);
+    // The query before looked there for `y` of `a` and `x` of `b`, and not for `x` of `a`.
+    let x_of_a = Selector { metrics: vec![Metric::new("x").unwrap()], ..of("a") };
+    assert_eq!(reader.latest_within(&x_of_a, range(0, 9)).await.unwrap().answer.len(), 1);
 }
 
 /// Compiles only where any thread may run the reader's futures.

@@ -60,7 +60,8 @@ impl World {
         // A head that forgets now and then.
         let head_bytes_max = self.random.pick(&[0, 2_000, 1 << 20]);
         let folded_from = self.random.pick(&[1, 3, 64]);
-        let limits = ReadLimits { head_bytes_max, folded_from, ..ReadLimits::default() };
+        let lasts_bytes_max = self.random.pick(&[0, 20_000, 1 << 20]);
+        let limits = ReadLimits { head_bytes_max, folded_from, lasts_bytes_max, ..ReadLimits::default() };
         Reader::new(Arc::clone(&self.store), limits)
     }
 

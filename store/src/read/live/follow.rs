@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use super::over::Overs;
+use super::place::SERIES_BYTES;
 use super::series::Grid;
 use super::tails::SharedLive;
 use crate::catalog::{CatalogIndex, Selection, SourceSet};
@@ -18,6 +19,7 @@ use crate::read::collect::{Bucket, Wanted};
 use crate::read::compute::{Work, compute};
 use crate::read::explain::Explain;
 use crate::read::fetch::{Fetched, fetch, held};
+use crate::read::lasts::{Arrival, Lasts};
 use crate::read::overlay::within;
 use crate::read::plan::joined;
 use crate::read::reader::Reader;
@@ -26,29 +28,38 @@ use crate::read::snapshot::BucketState;
 use crate::read::{ReadFailure, Selector};
 use crate::wide::Wide;
 
-/// About how many bytes of samples and folds a series takes.
-const SERIES_BYTES: usize = 512;
 /// How often what was asked for lately is followed between queries.
 const KEEP_UP_EVERY: Duration = Duration::from_millis(20);
+
+/// What is kept of what no seal covers in a bucket.
+#[derive(Debug)]
+pub(in crate::read) enum Followed {
+    /// There is nothing.
+    Nothing,
+    /// All of it, or the last samples; unless another query gives it up meanwhile.
+    Kept(SharedLive),
+    /// Nothing of it: there are too many series.
+    TooMuch,
+}
 
 /// What single series need read again.
 pub(in crate::read) type Missing = HashMap<SeriesKey, Vec<TimeRange>>;
 
 impl<W: Wide> Reader<W> {
-    /// What no seal covers in a bucket, up to date; `None` where nothing is uncovered.
+    /// What no seal covers in a bucket, up to date.
     pub(in crate::read) async fn live(
         &self,
         bucket: &BucketState,
         explain: &mut Explain,
-    ) -> Result<Option<SharedLive>, ReadFailure> {
+    ) -> Result<Followed, ReadFailure> {
         if bucket.marks.is_empty() {
-            return Ok(None);
+            return Ok(Followed::Nothing);
         }
         let live = self.tails.of(bucket, self.grid(bucket));
-        let ends = live.lock().ends();
+        let Some(ends) = live.kept().map(|kept| kept.ends()) else { return Ok(Followed::TooMuch) };
         let segments = fetch(&*self.wide, &self.head, (bucket, &ends), self.limits.bucket_bytes_max).await?;
         self.follow_in(bucket, &live, segments, explain).await?;
-        Ok(Some(live))
+        Ok(if live.kept().is_some() { Followed::Kept(live) } else { Followed::TooMuch })
     }
 
     /// Which windows are folded: the finest that are made, where they fit the bucket.
@@ -70,7 +81,8 @@ impl<W: Wide> Reader<W> {
         }
         let (catalog, of, shared) = (Arc::clone(self.catalog()), bucket.clone(), live.clone());
         let work = Work::Decode(segments_bytes(bucket, live, &segments));
-        let job = move || take_all(&catalog, &of, &shared, segments.rows());
+        let share = self.tails.share();
+        let job = move || take_all((&catalog, &of), (&shared, share), segments.rows());
         let (taken, bytes) = compute(work, job).await??;
         if taken > 0 {
             explain.segments_merged += taken;
@@ -93,7 +105,7 @@ impl<W: Wide> Reader<W> {
                 self.tails.asked.notified().await;
             }
             for (bucket, live) in warm {
-                let ends = live.lock().ends();
+                let Some(ends) = live.kept().map(|kept| kept.ends()) else { continue };
                 let segments = held(&self.head, (&bucket, &ends));
                 // What fails here fails the query that needs it.
                 let _ = self.follow_in(&bucket, &live, segments, &mut Explain::default()).await;
@@ -110,10 +122,12 @@ impl<W: Wide> Reader<W> {
         explain: &mut Explain,
     ) -> Result<Overs, ReadFailure> {
         let live = match self.live(bucket, explain).await {
-            Ok(Some(live)) => live,
-            Ok(None) => return Ok(Overs::new()),
-            // A segment is damaged, which may lie outside of what is asked for.
-            Err(ReadFailure::Segment { .. }) => return self.all_overs(bucket, asked, explain).await,
+            Ok(Followed::Kept(live)) => live,
+            Ok(Followed::Nothing) => return Ok(Overs::new()),
+            // Or a segment is damaged, which may lie outside of what is asked for.
+            Ok(Followed::TooMuch) | Err(ReadFailure::Segment { .. }) => {
+                return self.all_overs(bucket, asked, explain).await;
+            }
             Err(failure) => return Err(failure),
         };
         let (asked_of, sources) = (asked.clone(), asked.chosen.of(bucket));
@@ -124,7 +138,7 @@ impl<W: Wide> Reader<W> {
             explain.raw |= !overs.is_empty();
             return Ok(overs);
         }
-        // Too much to be kept.
+        // Too much to be kept, now at least: another query may have made it less since.
         self.all_overs(bucket, asked, explain).await
     }
 
@@ -165,6 +179,35 @@ impl<W: Wide> Reader<W> {
         Ok(runs)
     }
 
+    /// The last samples of the selected series that no seal covers, from the segments.
+    pub(in crate::read) async fn lasts_of_segments(
+        &self,
+        bucket: &BucketState,
+        selection: Selection,
+        explain: &mut Explain,
+    ) -> Result<Lasts, ReadFailure> {
+        let all = super::Ends::new();
+        let segments = fetch(&*self.wide, &self.head, (bucket, &all), self.limits.bucket_bytes_max).await?;
+        let wanted = Wanted { selection: Arc::new(selection), ranges: vec![TimeRange::ALL] };
+        let (catalog, place) = (Arc::clone(self.catalog()), bucket.place);
+        let lasts = compute(Work::Decode(segments.bytes), move || {
+            let bucket = Bucket { place, catalog: &catalog, segments: &segments };
+            let collected = bucket.last_of(&wanted)?;
+            let mut lasts = Lasts::default();
+            for (source, metric, last) in collected.table.into_each() {
+                if let Some(last) = last {
+                    lasts.put(source, &metric, last, Arrival::Uncovered);
+                }
+            }
+            Ok::<_, ReadFailure>((lasts, collected.segments, collected.bytes))
+        });
+        let (lasts, segments, bytes) = lasts.await??;
+        explain.segments_merged += segments;
+        explain.bytes_read += bytes;
+        explain.raw = true;
+        Ok(lasts)
+    }
+
     /// The samples in ascending ranges that no seal covers, from the segments.
     async fn collected(
         &self,
@@ -201,19 +244,20 @@ fn segments_bytes(bucket: &BucketState, live: &SharedLive, segments: &Fetched) -
     segments.rows().filter(|row| !live.has(row, covered(bucket, row))).map(|row| row.body.len()).sum()
 }
 
-/// Takes segments one by one, so that others need not wait for all of them.
+/// Takes segments one by one, so that others need not wait for all of them; ends where that is too much to be kept.
 fn take_all<'a>(
-    catalog: &CatalogIndex,
-    bucket: &BucketState,
-    live: &SharedLive,
+    (catalog, bucket): (&CatalogIndex, &BucketState),
+    (live, bytes_max): (&SharedLive, usize),
     rows: impl Iterator<Item = &'a SegmentRow>,
 ) -> Result<(usize, usize), ReadFailure> {
     let (mut taken, mut bytes, place) = (0, 0, bucket.place);
     for row in rows {
+        let Some(mut live) = live.kept() else { break };
         let took = live
-            .lock()
             .take(catalog, (place.shard, covered(bucket, row)), row)
             .map_err(|source| ReadFailure::Segment { place, writer: row.writer, seq: row.seq, source })?;
+        live.bound(bytes_max);
+        drop(live);
         taken += usize::from(took);
         bytes += if took { row.body.len() } else { 0 };
     }

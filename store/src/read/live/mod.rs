@@ -11,7 +11,7 @@ mod place;
 mod series;
 mod tails;
 
-pub(super) use follow::Missing;
+pub(super) use follow::{Followed, Missing};
 pub(super) use over::{Over, Overs};
-pub(super) use place::Ends;
-pub(super) use tails::{SharedLive, Tails};
+pub(super) use place::{Ends, LastsOf};
+pub(super) use tails::Tails;

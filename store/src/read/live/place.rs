@@ -17,6 +17,11 @@ use crate::read::chosen::ShardSources;
 use crate::read::lasts::{Arrival, Last};
 use crate::read::series::{MetricColumn, SeriesTable, SourceRow};
 
+/// About how many bytes a series with some samples and folds takes.
+pub(super) const SERIES_BYTES: usize = 512;
+/// About how many bytes a series takes of which the last sample alone is kept.
+const LAST_BYTES: usize = size_of::<(SourceIndex, Metric, LiveSeries)>();
+
 /// Which segments of a writer were taken.
 #[derive(Debug, Clone, Default)]
 struct Taken {
@@ -36,6 +41,8 @@ pub(in crate::read) struct Live {
     grid: Option<Grid>,
     taken: HashMap<WriterId, Taken>,
     series: SeriesTable<LiveSeries>,
+    /// Whether there are more series than are kept: then nothing is.
+    is_given_up: bool,
 }
 
 /// The last samples of one metric.
@@ -160,6 +167,26 @@ impl Live {
             }
         }
         Some(overs)
+    }
+
+    /// Whether nothing is kept here, for there is too much. Once that is so it stays so, until the next seal.
+    pub(super) const fn is_given_up(&self) -> bool {
+        self.is_given_up
+    }
+
+    /// Keeps less where there are so many series that they would take more than `bytes_max`: of each the last sample
+    /// only, and where that is too much, nothing.
+    pub(super) fn bound(&mut self, bytes_max: usize) {
+        if self.series.len() > bytes_max / LAST_BYTES {
+            self.give_up();
+        } else if self.grid.is_some() && self.series.len() > bytes_max / SERIES_BYTES {
+            self.make_lean();
+        }
+    }
+
+    /// Keeps nothing any more.
+    pub(in crate::read) fn give_up(&mut self) {
+        *self = Self { is_given_up: true, ..Self::default() };
     }
 
     /// Keeps the last samples only.

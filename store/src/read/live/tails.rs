@@ -12,7 +12,8 @@ use crate::layout::Place;
 use crate::read::lru::Lru;
 use crate::read::snapshot::BucketState;
 
-/// A place may take such a part of all memory; of a larger one only the last samples are kept.
+/// A place may take such a part of all memory; of a larger one only the last samples are kept, and of one that has too
+/// many series for that, nothing.
 const SHARE: usize = 8;
 /// For so long after a query a place is followed, in case of another.
 const WARM_FOR: Duration = Duration::from_secs(10);
@@ -29,6 +30,12 @@ impl SharedLive {
     /// To be held for a moment only: never over an await.
     pub(in crate::read) fn lock(&self) -> MutexGuard<'_, Live> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept, to be held as shortly; `None` where it was given up, which another query may do at any time: so
+    /// that is asked for where what is kept is taken, and not before.
+    pub(in crate::read) fn kept(&self) -> Option<MutexGuard<'_, Live>> {
+        Some(self.lock()).filter(|live| !live.is_given_up())
     }
 }
 
@@ -75,11 +82,16 @@ impl Tails {
         live
     }
 
+    /// How many bytes a place may take.
+    pub(super) const fn share(&self) -> usize {
+        self.bytes_max / SHARE
+    }
+
     /// Takes note of how large it is now.
     pub(super) fn measure(&self, place: Place, live: &SharedLive) {
         let bytes = {
             let mut live = live.lock();
-            if live.size_bytes() > self.bytes_max / SHARE {
+            if live.size_bytes() > self.share() {
                 live.make_lean();
             }
             live.size_bytes()
@@ -98,5 +110,47 @@ impl Tails {
 
     fn lock(&self) -> MutexGuard<'_, Lru<Kept>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::layout::{Bucket, BucketWidth, Era, SealRow, SealSummary, ShardCount};
+    use crate::model::{Generation, SealVersion, Shard, Timestamp};
+
+    /// A bucket before it is sealed, or behind a seal.
+    fn bucket(version: Option<u32>) -> BucketState {
+        let bucket_width = BucketWidth::new(Duration::from_hours(1)).unwrap();
+        let era = Era { starts_at: Timestamp::MIN, shards: ShardCount::new(1).unwrap(), bucket_width };
+        let bucket = Bucket::at(Timestamp::EPOCH, bucket_width);
+        let seal = |version| SealRow {
+            bucket,
+            version: SealVersion::new(version),
+            generation: Generation { version: SealVersion::new(version), attempt: 1 },
+            sealed_at: Timestamp::EPOCH,
+            covered: BTreeMap::new(),
+            summary: SealSummary::default(),
+        };
+        let place = Place { shard: Shard::new(0), bucket };
+        let seal = version.map(|version| Arc::new(seal(version)));
+        BucketState { era, place, marks: Vec::new(), seal, taken_at: Instant::now() }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_tried_anew_behind_the_next_seal() {
+        let tails = Tails::new(1 << 20);
+        let live = tails.of(&bucket(None), None);
+        assert!(live.kept().is_some());
+        live.lock().give_up();
+        assert!(tails.of(&bucket(None), None).kept().is_none(), "not over and over before it");
+        let behind = tails.of(&bucket(Some(1)), None);
+        assert!(behind.kept().is_some());
+        assert!(live.kept().is_none(), "a query that goes on is not told otherwise");
+        behind.lock().give_up();
+        assert!(tails.of(&bucket(Some(1)), None).kept().is_none());
+        assert!(tails.of(&bucket(Some(2)), None).kept().is_some());
     }
 }

@@ -32,6 +32,7 @@ impl<W: Wide> Production<W> {
             seals_trusted_for: TRUST,
             head_bytes_max: random.pick(&[0, 2_000, 1 << 20]),
             folded_from: random.pick(&[1, 3, 64]),
+            lasts_bytes_max: random.pick(&[0, 20_000, 1 << 20]),
             ..ReadLimits::default()
         };
         Self { reader: Reader::new(wide, limits) }
