@@ -33,6 +33,9 @@ pub(crate) struct Grinding {
     pub(crate) written_bytes: f64,
     pub(crate) mill_resident_bytes: u64,
     pub(crate) levels: Levels,
+    /// On disk, with logs of what was written last.
+    pub(crate) left_bytes: u64,
+    /// The same once these were read and let go by the next process.
     pub(crate) at_rest_bytes: u64,
 }
 
@@ -53,7 +56,11 @@ pub(crate) fn grind(store: &Store, fleet: Fleet, parts: u32) -> Result<Grinding>
         let samples = fleet.samples() * u64::from(hours.end - hours.start) / u64::from(fleet.hours);
         mill(store, &mut grinding, samples, part + 1 == parts)?;
     }
-    grinding.at_rest_bytes = store.at_rest()?;
+    grinding.left_bytes = store.on_disk()?;
+    let reader = store.start("query")?;
+    wait_idle(reader.pid()?)?;
+    stop(&reader)?;
+    grinding.at_rest_bytes = store.on_disk()?;
     Ok(grinding)
 }
 

@@ -113,9 +113,9 @@ impl Store {
         })
     }
 
-    /// Bytes that everything occupies on disk, once what was deleted is merged away. The embedded store's log of what was
-    /// written last is in it, up to 64 MiB: it weighs on small fleets.
-    pub(crate) fn at_rest(&self) -> Result<u64> {
+    /// Bytes that everything occupies on disk: of the embedded store with its logs of what was written last, of Cassandra
+    /// the tables alone, once what was deleted is merged away.
+    pub(crate) fn on_disk(&self) -> Result<u64> {
         match self {
             Self::Embedded(directory) => disk(directory.path()),
             Self::Cassandra { keyspace, cluster } => {
