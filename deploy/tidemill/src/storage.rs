@@ -29,11 +29,12 @@ pub(crate) async fn open_embedded(options: LsmOptions, registry: &Registry) -> a
     Ok(Arc::new(store))
 }
 
-/// How often the embedded store looks for what has expired.
-const EXPIRE_EVERY: Duration = Duration::from_mins(1);
+/// How often the embedded store looks for what it can give back to the disk.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
 
-/// Drops what has expired of the embedded store, again and again until aborted. Clusters do it by themselves.
-pub(crate) fn keep_expiring(store: &Arc<Lsm>) -> JoinHandle<()> {
+/// Gives back to the disk what has expired of the embedded store and what its journals take beyond their share, again
+/// and again until aborted. Clusters do it by themselves.
+pub(crate) fn keep_tidy(store: &Arc<Lsm>) -> JoinHandle<()> {
     let store = Arc::clone(store);
     tokio::spawn(async move {
         loop {
@@ -44,7 +45,10 @@ pub(crate) fn keep_expiring(store: &Arc<Lsm>) -> JoinHandle<()> {
                 }
                 Err(error) => tracing::warn!(%error, "expired data was not dropped; it is tried again"),
             }
-            tokio::time::sleep(EXPIRE_EVERY).await;
+            if let Err(error) = store.settle().await {
+                tracing::warn!(%error, "the store's journals were not made small; it is tried again");
+            }
+            tokio::time::sleep(TIDY_EVERY).await;
         }
     })
 }

@@ -19,10 +19,10 @@ pub(crate) async fn run(config: &Config, roles: &[Role]) -> anyhow::Result<Outco
     match config.backend() {
         Backend::Embedded(options) => {
             let store = storage::open_embedded(options.clone(), &registry).await?;
-            let expiring = storage::keep_expiring(&store);
+            let tidying = storage::keep_tidy(&store);
             let outcome =
                 serve(storage::decorate(Arc::clone(&store), &registry)?, config, roles, registry, stop).await;
-            expiring.abort();
+            tidying.abort();
             let closed = store.close().await;
             let outcome = outcome?;
             closed?;

@@ -4,9 +4,10 @@
 //! thread that writes ([`committer`]); `Ok` follows the sync (I1). Reads go straight to the tree, on blocking
 //! threads, as many as the options allow. Every operation ends within the deadline, with an error if need be (I6).
 //! Rows that expire lie in windows of time, which [`Lsm::expire`] drops whole ([`spaces`], [`windows`]); deleted rows
-//! give their bytes back by [`reclaim`]. The formats: [`key`], [`value`], [`open`]; nothing below this folder is part of the crate's interface.
+//! give their bytes back by [`reclaim`], and [`journals`] stay small beside the rest. The formats: [`key`], [`value`], [`open`]; nothing below this folder is part of the crate's interface.
 
 mod committer;
+mod journals;
 mod key;
 mod migrate;
 mod open;
@@ -28,7 +29,7 @@ use prometheus::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::committer::{Answer, COMMITTER_PANICKED, Change, Command, Committer, Done, Message};
-use self::pending::{Encoded, Put, Swap, Sweep};
+use self::pending::{DiskError, Encoded, Put, Swap, Sweep};
 use self::reclaim::Reclaimer;
 use self::tree::{Tree, Writer};
 use super::expiry::ends_at_millis;
@@ -149,9 +150,24 @@ impl Lsm {
             let reason = format!("not closed within {:?}", self.options.deadline);
             return Err(WriteError::Unavailable { effect: Effect::Unknown, reason });
         }
+        self.on_tree(Tree::sync).await?;
+        // Only space is lost where that is cut short.
+        let settled = tokio::time::timeout(self.options.deadline, self.settle()).await;
+        if !matches!(settled, Ok(Ok(()))) {
+            tracing::warn!(?settled, "the store is closed with large journals");
+        }
+        Ok(())
+    }
+
+    /// Makes the journals small where they are large beside what is stored. Call it now and then: nothing else does.
+    pub async fn settle(&self) -> Result<(), WriteError> {
+        self.on_tree(Tree::settle).await
+    }
+
+    /// Works on a blocking thread.
+    async fn on_tree(&self, work: fn(&Tree) -> Result<(), DiskError>) -> Result<(), WriteError> {
         let tree = Arc::clone(&self.tree);
-        let synced = tokio::task::spawn_blocking(move || tree.sync()).await;
-        match synced {
+        match tokio::task::spawn_blocking(move || work(&tree)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(WriteError::Broken { reason: error.to_string() }),
             Err(error) => Err(WriteError::Broken { reason: error.to_string() }),

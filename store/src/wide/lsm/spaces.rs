@@ -27,6 +27,8 @@ const BODY_BYTES_MIN: u32 = 4096;
 const BODY_FILE_BYTES: u64 = 32 * 1024 * 1024;
 /// Flushes that may wait before the next one is waited for.
 const FLUSHES_WAITING_MAX: usize = 8;
+/// How the name of a keyspace begins that holds nothing but its number: see [`Spaces::hold_number`].
+const NUMBER_PREFIX: &str = "number@";
 
 /// A window of time of a table.
 pub(super) struct Window {
@@ -128,9 +130,13 @@ impl Spaces {
     /// Drops the windows whose rows have all expired at `now`. For the thread that commits alone.
     pub(super) fn expire(&self, now: Timestamp) -> Result<Expired, DiskError> {
         let mut expired = Expired::default();
+        let mut is_number_held = false;
         for space in &self.tables {
             let Space::Cut { cut, windows } = space else { continue };
             for (family, hours) in self.due(cut, windows, now) {
+                if !std::mem::replace(&mut is_number_held, true) {
+                    self.hold_number().map_err(disk_error)?;
+                }
                 let Some(window) = write(windows).remove(family, hours.start) else { continue };
                 expired.bytes = expired.bytes.saturating_add(window.keyspace.disk_space());
                 expired.windows.push(cut.name(family, &hours));
@@ -141,6 +147,24 @@ impl Spaces {
             self.flush_all()?;
         }
         Ok(expired)
+    }
+
+    /// Makes a keyspace with a higher number than any before, which stays until the next one. After a restart the tree
+    /// numbers keyspaces on from the highest that is there: without it a window could get the number of one that was
+    /// dropped, and with it, by the restart after that, what was noted and journalled of that one, above all its end.
+    fn hold_number(&self) -> fjall::Result<()> {
+        let names = self.database.list_keyspace_names();
+        let highest = self.keyspaces().iter().map(Keyspace::id).max().unwrap_or(0);
+        let options = KeyspaceCreateOptions::default;
+        let mut held = Vec::new();
+        for name in names.iter().filter(|name| name.starts_with(NUMBER_PREFIX)) {
+            held.push(self.database.keyspace(name, options)?);
+        }
+        if held.iter().any(|held| held.id() > highest) {
+            return Ok(());
+        }
+        self.database.keyspace(&format!("{NUMBER_PREFIX}{highest}"), options)?;
+        held.into_iter().try_for_each(|held| self.database.delete_keyspace(held))
     }
 
     fn due(
@@ -198,7 +222,7 @@ impl Spaces {
     }
 
     /// Every keyspace.
-    fn keyspaces(&self) -> Vec<Keyspace> {
+    pub(super) fn keyspaces(&self) -> Vec<Keyspace> {
         let mut all = Vec::new();
         for space in &self.tables {
             match space {

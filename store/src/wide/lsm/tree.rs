@@ -1,7 +1,7 @@
 //! The LSM tree: reading rows, and making commits durable.
 //!
 //! A partition lies in one keyspace ([`spaces`](super::spaces)) and a key carries its whole partition key. This file,
-//! `spaces`, `reclaim` and `migrate` alone name `fjall`. Keeps I1: a commit is in the journal and synced before it is
+//! `spaces`, `journals`, `reclaim` and `migrate` alone name `fjall`. Keeps I1: a commit is in the journal and synced before it is
 //! visible.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use fjall::{Database, Guard, Keyspace, PersistMode};
 use super::super::scan::PageFill;
 use super::super::{Datum, Key, Order, Page, ReadError, Row, Scan, Table};
 use super::Expired;
+use super::journals::Journals;
 use super::key::{self, KeyRange};
 use super::migrate;
 use super::open::{Claim, OpenError};
@@ -34,6 +35,7 @@ const WORKERS_MIN: usize = 3;
 pub(super) struct Tree {
     spaces: Spaces,
     database: Database,
+    journals: Journals,
     claim: Claim,
     /// How many commits changed each table.
     revisions: Vec<AtomicU64>,
@@ -54,7 +56,9 @@ impl Tree {
         let spaces = Spaces::open(database.clone(), tables, options);
         let spaces = spaces.map_err(|error| open_error(&claim, error))?;
         let revisions = tables.iter().map(|_| AtomicU64::new(0)).collect();
-        let mut tree = Self { spaces, database, claim, revisions };
+        let journals = Journals::open(claim.tree(), &database);
+        let journals = journals.map_err(|error| open_error(&claim, error))?;
+        let mut tree = Self { spaces, database, journals, claim, revisions };
         if tree.claim.is_older() {
             migrate::cut_by_time(&tree.database, &tree, tables).map_err(|error| OpenError::Damaged {
                 dir: tree.claim.dir().to_owned(),
@@ -167,9 +171,15 @@ impl Tree {
         self.database.persist(PersistMode::Buffer).map_err(disk_error)
     }
 
+    /// Has journals that are large beside the rest made small.
+    pub(super) fn settle(&self) -> Result<(), DiskError> {
+        self.journals.settle(&self.database, &self.spaces.keyspaces())
+    }
+
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> Result<u64, DiskError> {
-        self.database.disk_space().map_err(disk_error)
+        let stored: u64 = self.spaces.keyspaces().iter().map(Keyspace::disk_space).sum();
+        Ok(stored + self.journals.bytes()?)
     }
 }
 
