@@ -101,10 +101,11 @@ pub struct BatchPace {
 }
 
 impl Default for BatchPace {
-    /// A few syncs of a disk long, and well within ten milliseconds. Shards that write less at a time have time to
-    /// spare.
+    /// A few syncs of a disk long, and well within ten milliseconds. A shard that has more than a few messages at a time
+    /// would otherwise sync for each handful, which costs a tenth of the processor at 25,000 messages a second and three
+    /// times as many syncs.
     fn default() -> Self {
-        Self { beat: Duration::from_millis(4), busy_messages_min: 32 }
+        Self { beat: Duration::from_millis(4), busy_messages_min: 4 }
     }
 }
 

@@ -117,9 +117,7 @@ impl Completion {
         let (sender, receiver) = oneshot::channel();
         (Settlement(sender), Self(receiver))
     }
-}
 
-impl Completion {
     /// That of a group of which nothing is submitted.
     pub(crate) fn settled() -> Self {
         let (settlement, completion) = Self::pair();

@@ -77,7 +77,7 @@ enum Event<I> {
     /// Something moved: look again.
     Progress,
     /// The pipeline has answered; the intake comes back.
-    Submitted(I, Result<Completion, Closed>),
+    Submitted(Box<I>, Result<Completion, Closed>),
     /// It is over.
     Over(Ending),
 }
@@ -121,7 +121,8 @@ where
     /// Serves the client until it leaves or has to, and says why. What was taken is handed to the pipeline in any
     /// case; returned is also how many messages stayed unacknowledged.
     pub(super) async fn serve<I: Intake>(mut self, intake: I) -> (Ending, usize) {
-        let mut intake = Some(intake);
+        // In a box: it is large, and handed back and forth with every group.
+        let mut intake = Some(Box::new(intake));
         let mut submission = pin!(None);
         let mut submitted = Weight::default();
         let ending = loop {
@@ -244,7 +245,7 @@ where
         submission: Pin<&mut Option<F>>,
     ) -> Poll<Event<I>>
     where
-        F: Future<Output = (I, Result<Completion, Closed>)>,
+        F: Future<Output = (Box<I>, Result<Completion, Closed>)>,
     {
         if let Poll::Ready(event) = self.poll_stop(context) {
             return Poll::Ready(event);
@@ -359,7 +360,7 @@ where
 }
 
 /// Lends the intake to one group and gives it back with the answer.
-async fn submit<I: Intake>(mut intake: I, group: Vec<Publish>) -> (I, Result<Completion, Closed>) {
+async fn submit<I: Intake>(mut intake: Box<I>, group: Vec<Publish>) -> (Box<I>, Result<Completion, Closed>) {
     let answer = intake.submit(group).await;
     (intake, answer)
 }
