@@ -254,8 +254,7 @@ impl<W: Wide> Reader<W> {
         let is_raw_gone = bucket.seal.is_some() && self.options.shelf().raw_expired(place.bucket);
         let live = if is_raw_gone { Followed::Nothing } else { self.live(bucket, explain).await? };
         let base = self.base(chosen, bucket, sources, explain).await?;
-        let metrics = chosen.selection.metrics.clone();
-        let selection = Selection { sources: sources.clone(), metrics };
+        let selection = || Selection { sources: sources.clone(), metrics: chosen.selection.metrics.clone() };
         self.lasts_over(bucket, (base.as_deref(), &live), (missing, selection), explain).await
     }
 
@@ -264,7 +263,7 @@ impl<W: Wide> Reader<W> {
         &self,
         bucket: &BucketState,
         (base, live): (Option<&Lasts>, &Followed),
-        (missing, selection): (&SeriesSet, Selection),
+        (missing, selection): (&SeriesSet, impl FnOnce() -> Selection),
         explain: &mut Explain,
     ) -> Result<Vec<(SourceIndex, Metric, Sample)>, ReadFailure> {
         let found = match live {
@@ -278,7 +277,7 @@ impl<W: Wide> Reader<W> {
         if let Some(found) = found {
             return Ok(found);
         }
-        let new = self.lasts_of_segments(bucket, selection, explain).await?;
+        let new = self.lasts_of_segments(bucket, selection(), explain).await?;
         Ok(lasts_of(missing, base, |metric| new.of(metric)))
     }
 }

@@ -265,7 +265,7 @@ async fn what_is_given_up_while_a_query_goes_on_is_searched() {
     let mut explain = Explain::default();
     let followed = reader.live(bucket, &mut explain).await.unwrap();
     let found = async |followed| {
-        let wanted = (&missing, Selection::clone(selection));
+        let wanted = (&missing, || Selection::clone(selection));
         reader.lasts_over(bucket, (None, followed), wanted, &mut Explain::default()).await.unwrap()
     };
     let kept = found(&followed).await;
