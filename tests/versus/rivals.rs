@@ -155,6 +155,9 @@ pub(crate) fn tidemill(store: Store<'_>, roles: &str) -> Result<Tidemill> {
         // As many as Prometheus allows; where rollups cannot answer, a day of the fleet is more than the default.
         .set("query.samples_max", 50_000_000)
         .set("mill.cpu_percent", 100)
+        // What was replaced may go as soon as no query can need it.
+        .set("query.timeout", "10s")
+        .set("mill.grace", "21s")
         .roles(roles)
         .start()
 }
