@@ -380,7 +380,7 @@ async fn windows_that_expire_give_their_bytes_back_to_the_disk(directory: &Path)
     // Ten days are kept: at the end of day 35 those up to day 25 have expired.
     let expired = store.expire(of_day(36)?).await?;
     ensure!(expired.windows.len() == 26, "{expired:?}");
-    let left = until_below(&keyspaces, 18 * MIB)?;
+    let left = until_below(&keyspaces, 16 * MIB)?;
     for n in 0..40 {
         let (partition, rows) = day(n);
         let found = pages(&store, &Scan::partition(&EXPIRING, partition)).await?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::pending::DiskError;
-use super::spaces::disk_error;
+use super::spaces::{disk_error, flush};
 
 /// Journals of fewer bytes are left alone: filling one up writes [`FULL_BYTES`].
 const BYTES_MIN: u64 = 8 * 1024 * 1024;
@@ -89,9 +89,8 @@ impl Journals {
         if newest >= BYTES_MIN {
             self.fill(database, FULL_BYTES.saturating_sub(newest))?;
         }
-        for keyspace in keyspaces.iter().chain([&self.filling]) {
-            keyspace.rotate_memtable().map_err(disk_error)?;
-        }
+        flush(std::slice::from_ref(&self.filling))?;
+        flush(keyspaces)?;
         wait_for_flushes(database, keyspaces)?;
         let after = self.bytes()?;
         tracing::debug!(before = before.bytes, after, stored, "journals were made small");
@@ -107,7 +106,7 @@ impl Journals {
         }
         // The tree looks whether its journal is full whenever it writes what is in memory to a file.
         self.filling.insert([0], []).map_err(disk_error)?;
-        self.filling.rotate_memtable().map_err(disk_error)?;
+        flush(std::slice::from_ref(&self.filling))?;
         wait_for_flushes(database, std::slice::from_ref(&self.filling))
     }
 }

@@ -129,41 +129,42 @@ impl Spaces {
 
     /// Drops the windows whose rows have all expired at `now`. For the thread that commits alone.
     pub(super) fn expire(&self, now: Timestamp) -> Result<Expired, DiskError> {
-        let mut expired = Expired::default();
-        let mut is_number_held = false;
+        let (mut expired, mut dropped) = (Expired::default(), Vec::new());
         for space in &self.tables {
             let Space::Cut { cut, windows } = space else { continue };
             for (family, hours) in self.due(cut, windows, now) {
-                if !std::mem::replace(&mut is_number_held, true) {
-                    self.hold_number().map_err(disk_error)?;
-                }
                 let Some(window) = write(windows).remove(family, hours.start) else { continue };
                 expired.bytes = expired.bytes.saturating_add(window.keyspace.disk_space());
                 expired.windows.push(cut.name(family, &hours));
-                self.database.delete_keyspace(window.keyspace.clone()).map_err(disk_error)?;
+                dropped.push(window.keyspace.clone());
             }
         }
-        if !expired.windows.is_empty() {
-            self.flush_all()?;
+        if dropped.is_empty() {
+            return Ok(expired);
         }
+        self.hold_number(&dropped).map_err(disk_error)?;
+        for keyspace in dropped {
+            self.database.delete_keyspace(keyspace).map_err(disk_error)?;
+        }
+        // The journals of before hold on to the files of keyspaces that were dropped, and can go only then.
+        flush(&self.keyspaces())?;
         Ok(expired)
     }
 
-    /// Makes a keyspace with a higher number than any before, which stays until the next one. After a restart the tree
-    /// numbers keyspaces on from the highest that is there: without it a window could get the number of one that was
-    /// dropped, and with it, by the restart after that, what was noted and journalled of that one, above all its end.
-    fn hold_number(&self) -> fjall::Result<()> {
+    /// Makes a keyspace with a higher number than those about to be dropped, where none that stays has one. After a
+    /// restart the tree numbers keyspaces on from the highest that is there: without it a window could get the number of
+    /// one that was dropped, and with it, by the restart after that, what was noted and journalled of that one, above all
+    /// its end.
+    fn hold_number(&self, dropped: &[Keyspace]) -> fjall::Result<()> {
         let names = self.database.list_keyspace_names();
-        let highest = self.keyspaces().iter().map(Keyspace::id).max().unwrap_or(0);
-        let options = KeyspaceCreateOptions::default;
-        let mut held = Vec::new();
-        for name in names.iter().filter(|name| name.starts_with(NUMBER_PREFIX)) {
-            held.push(self.database.keyspace(name, options)?);
-        }
-        if held.iter().any(|held| held.id() > highest) {
+        let held = names.iter().filter(|name| name.starts_with(NUMBER_PREFIX));
+        let held = held.map(|name| self.database.keyspace(name, KeyspaceCreateOptions::default));
+        let held: Vec<Keyspace> = held.collect::<fjall::Result<_>>()?;
+        let highest = dropped.iter().map(Keyspace::id).max().unwrap_or(0);
+        if self.keyspaces().iter().chain(&held).any(|stays| stays.id() > highest) {
             return Ok(());
         }
-        self.database.keyspace(&format!("{NUMBER_PREFIX}{highest}"), options)?;
+        self.database.keyspace(&format!("{NUMBER_PREFIX}{highest}"), KeyspaceCreateOptions::default)?;
         held.into_iter().try_for_each(|held| self.database.delete_keyspace(held))
     }
 
@@ -180,17 +181,6 @@ impl Spaces {
                 .then_some((family, hours))
         });
         due.collect()
-    }
-
-    /// Has everything in memory written to files. The journals of before hold on to the files of keyspaces that were
-    /// dropped, and can go only then.
-    fn flush_all(&self) -> Result<(), DiskError> {
-        for keyspace in self.keyspaces() {
-            if keyspace.tree.active_memtable().size() > 0 {
-                keyspace.rotate_memtable().map_err(disk_error)?;
-            }
-        }
-        Ok(())
     }
 
     /// Has the largest windows in memory written to files until all together are within their bound.
@@ -276,6 +266,16 @@ impl Window {
     pub(super) fn ends_at_value(&self) -> [u8; 8] {
         self.ends_at.load(Ordering::Relaxed).to_be_bytes()
     }
+}
+
+/// Has everything that these have in memory written to files.
+pub(super) fn flush(keyspaces: &[Keyspace]) -> Result<(), DiskError> {
+    for keyspace in keyspaces {
+        if keyspace.tree.active_memtable().size() > 0 {
+            keyspace.rotate_memtable().map_err(disk_error)?;
+        }
+    }
+    Ok(())
 }
 
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {

@@ -1,8 +1,8 @@
 //! The LSM tree: reading rows, and making commits durable.
 //!
 //! A partition lies in one keyspace ([`spaces`](super::spaces)) and a key carries its whole partition key. This file,
-//! `spaces`, `journals`, `reclaim` and `migrate` alone name `fjall`. Keeps I1: a commit is in the journal and synced before it is
-//! visible.
+//! `spaces`, `journals`, `reclaim` and `migrate` alone name `fjall`. Keeps I1: a commit is in the journal and synced
+//! before it is visible.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
