@@ -155,8 +155,7 @@ fn scale_in(keyspace: &Keyspace) -> Result<Findings> {
     let first = ingester(&broker, keyspace, "first")?.start()?;
     let second = ingester(&broker, keyspace, "second")?.set("ingest.mqtt.leave_on_stop", true).start()?;
     let mut feed = both_at_work(&broker, &first, &second)?;
-    let code = second.stop(SOON)?;
-    ensure!(code == Some(0), "exit code {code:?}: {}", second.log()?);
+    second.stop_well(SOON)?;
     feed.wait_more(500, SOON)?;
     settle_broker(&mut feed, (&broker, &first), || readable(&first), "with nobody left behind")
 }

@@ -12,7 +12,6 @@ use tidemill_tests::tidemill::Tidemill;
 use tidemill_tests::wait;
 
 use crate::fleet::{Device, Fleet, METRICS, name};
-use crate::ground::stop;
 use crate::store::Store;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -76,7 +75,7 @@ pub(crate) fn ask(store: &Store, fleet: Fleet, rate: u32) -> Result<Asked> {
         load.join().map_err(|_| anyhow::anyhow!("the load ended early"))??;
         times
     })?;
-    stop(&tidemill)?;
+    tidemill.stop_well(PATIENCE)?;
     Ok(Asked { reads, rate, times })
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn grind(store: &Store, fleet: Fleet, parts: u32) -> Result<Grinding>
         let ingest = store.start("ingest")?;
         publish(&ingest, fleet, &mut devices, hours.clone())?;
         grinding.ingest_cpu_seconds += cpu_seconds(&ingest)?;
-        stop(&ingest)?;
+        ingest.stop_well(PATIENCE)?;
         grinding.segment_bytes += Store::levels(&ingest)?.segments;
         eprintln!("figures: hours {hours:?} are ground");
         let samples = fleet.samples() * u64::from(hours.end - hours.start) / u64::from(fleet.hours);
@@ -59,7 +59,7 @@ pub(crate) fn grind(store: &Store, fleet: Fleet, parts: u32) -> Result<Grinding>
     grinding.left_bytes = store.on_disk()?;
     let reader = store.start("query")?;
     wait_idle(reader.pid()?)?;
-    stop(&reader)?;
+    reader.stop_well(PATIENCE)?;
     grinding.at_rest_bytes = store.on_disk()?;
     Ok(grinding)
 }
@@ -99,13 +99,10 @@ fn mill(store: &Store, grinding: &mut Grinding, samples: u64, is_last: bool) -> 
     grinding.take(&metrics);
     grinding.mill_resident_bytes = grinding.mill_resident_bytes.max(resident(mill.pid()?)?);
     if is_last {
-        wait::until("what was replaced to be collected", PATIENCE, || {
-            let waiting = mill.http().metrics()?.sum("tidemill_mill_buckets", &[("state", "collectable")]);
-            Ok((waiting < 0.5).then_some(()))
-        })?;
+        mill.wait_collected(PATIENCE)?;
         wait_idle(mill.pid()?)?;
     }
-    stop(&mill)?;
+    mill.stop_well(PATIENCE)?;
     grinding.levels = Store::levels(&mill)?;
     ensure!(grinding.levels.segments == 0, "something is not ground: {:?}", grinding.levels);
     Ok(())
@@ -117,12 +114,6 @@ impl Grinding {
         self.grinds += metrics.sum("tidemill_mill_grind_seconds_count", &[]);
         self.written_bytes += metrics.sum("tidemill_mill_written_bytes_total", &[]);
     }
-}
-
-pub(crate) fn stop(tidemill: &Tidemill) -> Result<()> {
-    let code = tidemill.stop(PATIENCE)?;
-    ensure!(code == Some(0), "exit code {code:?}: {}", tidemill.log()?);
-    Ok(())
 }
 
 fn cpu_seconds(tidemill: &Tidemill) -> Result<f64> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -199,6 +199,16 @@ impl Tidemill {
         })
     }
 
+    /// Waits until the mill in the program has deleted what grinding has replaced.
+    pub fn wait_collected(&self, within: Duration) -> Result<()> {
+        wait::until("what was replaced to be collected", within, || {
+            let metrics = self.http.metrics()?;
+            let waiting = metrics.sum("tidemill_mill_buckets", &[("state", "collectable")]);
+            let done = metrics.sum("tidemill_mill_work_total", &[("kind", "collect"), ("result", "ok")]);
+            Ok((waiting < 0.5 && done > 0.5).then_some(()))
+        })
+    }
+
     /// Whether `/readyz` answers 200 now.
     pub fn is_ready(&self) -> bool {
         self.http.get("/readyz", &[]).is_ok_and(|answer| answer.status == 200)
@@ -207,6 +217,13 @@ impl Tidemill {
     /// SIGTERM, then its exit code once it has settled everything; `None` if a signal ended it.
     pub fn stop(&self, within: Duration) -> Result<Option<i32>> {
         self.process.stop(within)
+    }
+
+    /// The same, and everything went well.
+    pub fn stop_well(&self, within: Duration) -> Result<()> {
+        let code = self.stop(within)?;
+        ensure!(code == Some(0), "exit code {code:?}: {}", self.log()?);
+        Ok(())
     }
 
     /// `kill -9`, if it runs.

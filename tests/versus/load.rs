@@ -89,25 +89,12 @@ fn load_tidemill(store: Store<'_>, fleet: Fleet) -> Result<()> {
         }
     }
     publisher.disconnect(PATIENCE)?;
-    let code = tidemill.stop(PATIENCE)?;
-    ensure!(code == Some(0), "exit code {code:?}: {}", tidemill.log()?);
+    tidemill.stop_well(PATIENCE)?;
     eprintln!("versus: grinding");
     tidemill.grind_all(PATIENCE)?;
-    collect(store)
-}
-
-/// Has a mill delete what grinding has replaced.
-fn collect(store: Store<'_>) -> Result<()> {
-    let mill = tidemill(store, "mill")?;
-    wait::until("what was replaced to be collected", PATIENCE, || {
-        let metrics = mill.http().metrics()?;
-        let waiting = metrics.sum("tidemill_mill_buckets", &[("state", "collectable")]);
-        let done = metrics.sum("tidemill_mill_work_total", &[("kind", "collect"), ("result", "ok")]);
-        Ok((waiting < 0.5 && done > 0.5).then_some(()))
-    })?;
-    let code = mill.stop(PATIENCE)?;
-    ensure!(code == Some(0), "exit code {code:?}: {}", mill.log()?);
-    Ok(())
+    let mill = self::tidemill(store, "mill")?;
+    mill.wait_collected(PATIENCE)?;
+    mill.stop_well(PATIENCE)
 }
 
 /// A JSON array of points of a device.
