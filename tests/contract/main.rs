@@ -10,6 +10,7 @@ mod cases;
 mod embedded;
 mod fixture;
 mod tables;
+mod windows;
 
 use std::process::ExitCode;
 
