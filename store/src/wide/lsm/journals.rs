@@ -2,8 +2,8 @@
 //!
 //! A commit lies in a journal, and is written to files of its tables when there is enough of it. The tree removes a
 //! journal once everything in it is in files, but begins another only when the last one is full: a small store would
-//! be mostly journal, for ever. So where the journals are more than [`SHARE`] of what is stored, everything in memory
-//! is written to files, and the last journal is filled up with nothing, so that the tree begins another.
+//! be mostly journal, for ever. So where the journals are [`Large`] beside what is stored, everything in memory is
+//! written to files, and the last journal is filled up with nothing, so that the tree begins another.
 
 use std::fs;
 use std::io;
@@ -16,16 +16,12 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use super::pending::DiskError;
 use super::spaces::{disk_error, flush};
 
-/// Journals of fewer bytes are left alone: filling one up writes [`FULL_BYTES`].
-const BYTES_MIN: u64 = 8 * 1024 * 1024;
-/// Journals may be one part in so many of what is stored.
-const SHARE: u64 = 8;
 /// A journal with more is full.
 const FULL_BYTES: u64 = 64_000_000;
 /// What a journal is filled up with goes to a keyspace of this name, in parts under one key, and nobody reads it.
 const FILLING: &str = "filling";
-const PART_BYTES: usize = 1024 * 1024;
-/// Few parts in memory at a time.
+const PART_BYTES: usize = 64 * 1024;
+/// So much of it in memory at a time.
 const FILLING_BUFFER_BYTES: u64 = 4 * 1024 * 1024;
 /// In what metadata counts.
 const BLOCK_BYTES: u64 = 512;
@@ -36,6 +32,22 @@ pub(super) struct Journals {
     dir: PathBuf,
     /// It is never dropped: the journal names it.
     filling: Keyspace,
+}
+
+/// From when on journals are worth the write of [`FULL_BYTES`] that makes them small.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Large {
+    /// Never if they have fewer.
+    bytes_min: u64,
+    /// Only where they are more than one part in so many of what is stored.
+    share: u64,
+}
+
+impl Large {
+    /// While the store is in use, and they grow again.
+    pub(super) const IN_USE: Self = Self { bytes_min: 8 * 1024 * 1024, share: 8 };
+    /// When it is closed, and they stay as they are: the next start reads them.
+    pub(super) const AT_CLOSE: Self = Self { bytes_min: 1024 * 1024, share: 64 };
 }
 
 /// What the directory shows of them.
@@ -79,14 +91,19 @@ impl Journals {
     }
 
     /// Makes them small where they are large beside `keyspaces`, which are all that there are.
-    pub(super) fn settle(&self, database: &Database, keyspaces: &[Keyspace]) -> Result<(), DiskError> {
+    pub(super) fn settle(
+        &self,
+        large: Large,
+        database: &Database,
+        keyspaces: &[Keyspace],
+    ) -> Result<(), DiskError> {
         let before = self.look()?;
         let stored: u64 = keyspaces.iter().map(Keyspace::disk_space).sum();
-        if before.bytes < BYTES_MIN.max(stored / SHARE) {
+        if before.bytes < large.bytes_min.max(stored / large.share) {
             return Ok(());
         }
         let newest = before.newest.1;
-        if newest >= BYTES_MIN {
+        if newest >= large.bytes_min {
             self.fill(database, FULL_BYTES.saturating_sub(newest))?;
         }
         flush(std::slice::from_ref(&self.filling))?;
@@ -166,9 +183,10 @@ mod tests {
             let made = database.keyspace(&made, KeyspaceCreateOptions::default).unwrap();
             made.insert([0], [round]).unwrap();
             keyspaces.push(made);
-            assert!(journals.bytes().unwrap() > BYTES_MIN);
-            journals.settle(&database, &keyspaces).unwrap();
-            assert!(journals.bytes().unwrap() < BYTES_MIN / 2, "{}", journals.bytes().unwrap());
+            assert!(journals.bytes().unwrap() > Large::IN_USE.bytes_min);
+            journals.settle(Large::IN_USE, &database, &keyspaces).unwrap();
+            let left = journals.bytes().unwrap();
+            assert!(left < Large::AT_CLOSE.bytes_min, "{left}");
             keyspaces[0].insert("after", "all").unwrap();
             drop((database, journals, keyspaces));
             let (database, _journals, keyspaces) = open(dir.path());
@@ -185,8 +203,14 @@ mod tests {
     fn journals_that_are_small_already_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let (database, journals, keyspaces) = open(dir.path());
+        let settled = |large: Large| {
+            journals.settle(large, &database, &keyspaces).unwrap();
+            keyspaces[0].disk_space() > 0
+        };
         keyspaces[0].insert("one", "row").unwrap();
-        journals.settle(&database, &keyspaces).unwrap();
-        assert!(keyspaces[0].disk_space() == 0 && journals.bytes().unwrap() < BYTES_MIN);
+        assert!(!settled(Large::AT_CLOSE));
+        keyspaces[0].insert("two", vec![1; 4 << 20]).unwrap();
+        assert!(!settled(Large::IN_USE));
+        assert!(settled(Large::AT_CLOSE));
     }
 }

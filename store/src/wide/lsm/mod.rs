@@ -29,6 +29,7 @@ use prometheus::Registry;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::committer::{Answer, COMMITTER_PANICKED, Change, Command, Committer, Done, Message};
+use self::journals::Large;
 use self::pending::{DiskError, Encoded, Put, Swap, Sweep};
 use self::reclaim::Reclaimer;
 use self::tree::{Tree, Writer};
@@ -152,7 +153,8 @@ impl Lsm {
         }
         self.on_tree(Tree::sync).await?;
         // Only space is lost where that is cut short.
-        let settled = tokio::time::timeout(self.options.deadline, self.settle()).await;
+        let settling = self.on_tree(|tree| tree.settle(Large::AT_CLOSE));
+        let settled = tokio::time::timeout(self.options.deadline, settling).await;
         if !matches!(settled, Ok(Ok(()))) {
             tracing::warn!(?settled, "the store is closed with large journals");
         }
@@ -161,7 +163,7 @@ impl Lsm {
 
     /// Makes the journals small where they are large beside what is stored. Call it now and then: nothing else does.
     pub async fn settle(&self) -> Result<(), WriteError> {
-        self.on_tree(Tree::settle).await
+        self.on_tree(|tree| tree.settle(Large::IN_USE)).await
     }
 
     /// Works on a blocking thread.

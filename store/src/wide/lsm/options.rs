@@ -45,7 +45,7 @@ impl LsmOptions {
     /// Three full buffers: what is written at a time is of few windows; late data trickles into many.
     pub const WINDOW_BUFFERS_BYTES_MAX: u64 = 96 * 1024 * 1024;
     /// Little beside what a store holds whose deletes matter; merging it takes a moment.
-    pub const RECLAIM_BYTES_MIN: u64 = 8 * 1024 * 1024;
+    pub const RECLAIM_BYTES_MIN: u64 = 1024 * 1024;
     /// A second or two of replay.
     pub const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
     /// Above the number of shards, each of which has one write under way.

@@ -13,7 +13,7 @@ use fjall::{Database, Guard, Keyspace, PersistMode};
 use super::super::scan::PageFill;
 use super::super::{Datum, Key, Order, Page, ReadError, Row, Scan, Table};
 use super::Expired;
-use super::journals::Journals;
+use super::journals::{Journals, Large};
 use super::key::{self, KeyRange};
 use super::migrate;
 use super::open::{Claim, OpenError};
@@ -172,8 +172,8 @@ impl Tree {
     }
 
     /// Has journals that are large beside the rest made small.
-    pub(super) fn settle(&self) -> Result<(), DiskError> {
-        self.journals.settle(&self.database, &self.spaces.keyspaces())
+    pub(super) fn settle(&self, large: Large) -> Result<(), DiskError> {
+        self.journals.settle(large, &self.database, &self.spaces.keyspaces())
     }
 
     /// Bytes on disk.
