@@ -115,7 +115,7 @@ impl ShardAppender {
         self.begin(received_at);
         let mut refusals = Vec::new();
         for (at, batch) in batches.into_iter().enumerate() {
-            self.names.begin(batch);
+            self.names.begin(batch, &self.catalog);
             for (index, point) in batch.iter().enumerate() {
                 if let Err(reason) = self.add(batch, point, now) {
                     refusals.push(Refusal { batch: at, point: index, reason });

@@ -22,9 +22,11 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Forgets the batch before and makes room for `batch`.
-    pub(super) fn begin(&mut self, batch: &Points) {
-        refill(&mut self.sources, batch.sources().len());
+    /// Forgets the batch before and makes room for `batch`. Sources that are known are looked up here, all in a row: one
+    /// by one each would wait for memory that another thread has written last.
+    pub(super) fn begin(&mut self, batch: &Points, catalog: &CatalogLog) {
+        self.sources.clear();
+        self.sources.extend(batch.sources().iter().map(|source| catalog.hinted(source)));
         refill(&mut self.metrics, batch.metrics().len());
         refill(&mut self.positions, batch.metrics().len());
         self.positions_of = None;

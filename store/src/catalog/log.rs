@@ -147,11 +147,16 @@ impl CatalogLog {
         self.sources.len()
     }
 
+    /// The slot of `source`, where it says the right one by itself.
+    pub fn hinted(&self, source: &Source) -> Option<SourceSlot> {
+        let hinted = source.catalog_hint();
+        self.holds(hinted, source.id()).then_some(SourceSlot(hinted))
+    }
+
     /// The slot of `source`, entered where it is new.
     pub fn source(&mut self, source: &Arc<Source>) -> Result<SourceSlot, CatalogFull> {
-        let hinted = source.catalog_hint();
-        if self.holds(hinted, source.id()) {
-            return Ok(SourceSlot(hinted));
+        if let Some(slot) = self.hinted(source) {
+            return Ok(slot);
         }
         let slot = self.look_up(source)?;
         source.hint_catalog(slot.0);

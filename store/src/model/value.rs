@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 /// A measured value. Kinds do not convert into each other on the way: an integer comes back as sent.
+///
+/// Laid out in words, so that a copy is one of words whatever the kind.
 #[derive(Debug, Clone)]
+#[repr(u64)]
 pub enum Value {
     /// A double; NaN and infinities are kept, bit for bit.
     F64(f64),
