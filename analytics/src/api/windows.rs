@@ -3,11 +3,10 @@
 //! The windows are those that share a moment with `[start, end)`; each is named by its whole bounds, and samples
 //! outside of `[start, end)` are not in it.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
+use hashbrown::HashMap;
 use hyper::Uri;
 use jiff::tz::TimeZone;
 use tidemill_store::model::{TimeRange, Timestamp};
@@ -126,7 +125,7 @@ async fn windows<Q: Query>(state: &ApiState<Q>, question: Question) -> Result<By
     while let Some(part) = read(state, &question, fields, &mut strides).await? {
         explain.add(&part.explain);
         let until = part.until;
-        table = compute(part.cells, move || with(table, &part)).await??;
+        table = compute(part.cells, move || with(table, part)).await??;
         if table.pass(until) {
             break;
         }
@@ -176,10 +175,9 @@ async fn read<Q: Query>(
     Ok(None)
 }
 
-fn with(mut table: Table, part: &Part) -> Result<Table, Problem> {
-    for series in &part.series {
-        let key = SeriesKey { source: Arc::clone(&series.source), metric: series.metric.clone() };
-        table.add_cells(key, &part.cuts, &series.cells).map_err(|error| {
+fn with(mut table: Table, part: Part) -> Result<Table, Problem> {
+    for SeriesFolds { source, metric, cells } in part.series {
+        table.add_cells(SeriesKey { source, metric }, &part.cuts, cells).map_err(|error| {
             let detail = format!("{error} have samples in the range; ask for fewer devices or metrics");
             Problem::new(ProblemKind::TooLarge, detail)
         })?;
@@ -190,8 +188,10 @@ fn with(mut table: Table, part: &Part) -> Result<Table, Problem> {
 fn render(table: &Table, question: &Question, explain: &Explain, bytes_max: usize) -> Bytes {
     let mut rows = Rows::new("series", bytes_max);
     let mut whole = true;
+    let mut bounds = Bounds::default();
     for (key, windows) in table.rows(&question.aggregates) {
-        let pushed = rows.push(|out| whole &= write_row(out, key, &windows, question, bytes_max));
+        let pushed =
+            rows.push(|out| whole &= write_row(out, key, &windows, (question, &mut bounds), bytes_max));
         if !whole || pushed == Pushed::Full {
             whole = false;
             break;
@@ -217,7 +217,7 @@ fn write_row(
     out: &mut Vec<u8>,
     key: &SeriesKey,
     windows: &[Row],
-    question: &Question,
+    (question, bounds): (&Question, &mut Bounds),
     bytes_max: usize,
 ) -> bool {
     write_series(out, &key.source, &key.metric);
@@ -230,24 +230,46 @@ fn write_row(
             }
             out.push(b',');
         }
-        write_window(out, row, question);
+        write_window(out, row, question, bounds);
     }
     out.extend_from_slice(b"]}");
     true
 }
 
-fn write_window(out: &mut Vec<u8>, row: &Row, question: &Question) {
-    for (lead, time) in [(&b"{\"start\":"[..], row.window.start()), (b",\"end\":", row.window.end())] {
-        out.extend_from_slice(lead);
-        match &question.zone {
-            Some(zone) => write_quoted(out, Local(time, zone)),
-            None => write_quoted(out, Utc(time)),
-        }
-    }
+fn write_window(out: &mut Vec<u8>, row: &Row, question: &Question, bounds: &mut Bounds) {
+    bounds.write(out, row.window, question.zone.as_ref());
     for (aggregate, answer) in question.aggregates.iter().zip(&row.answers) {
         out.push(b',');
         write_key(out, aggregate.name());
         write_answer(out, answer);
     }
     out.push(b'}');
+}
+
+/// The beginnings of windows as they were written before: all series have the same windows, and dates take long.
+#[derive(Debug, Default)]
+struct Bounds {
+    written: HashMap<TimeRange, Vec<u8>>,
+}
+
+impl Bounds {
+    /// Most that are kept.
+    const KEPT_MAX: usize = 4_096;
+
+    fn write(&mut self, out: &mut Vec<u8>, window: TimeRange, zone: Option<&TimeZone>) {
+        if let Some(written) = self.written.get(&window) {
+            return out.extend_from_slice(written);
+        }
+        let from = out.len();
+        for (lead, time) in [(&b"{\"start\":"[..], window.start()), (b",\"end\":", window.end())] {
+            out.extend_from_slice(lead);
+            match zone {
+                Some(zone) => write_quoted(out, Local(time, zone)),
+                None => write_quoted(out, Utc(time)),
+            }
+        }
+        if self.written.len() < Self::KEPT_MAX {
+            self.written.insert(window, out.get(from..).unwrap_or_default().to_vec());
+        }
+    }
 }

@@ -81,6 +81,8 @@ pub struct Table {
     series: BTreeMap<SeriesKey, Vec<(TimeRange, Fold)>>,
     /// Windows that hold samples, over all series.
     known: usize,
+    /// How many windows the last cells were in.
+    usual: usize,
     elapsed: Elapsed,
     /// With which a window begins.
     empty: Fold,
@@ -100,6 +102,7 @@ impl Table {
             limits,
             series: BTreeMap::new(),
             known: 0,
+            usual: 0,
             elapsed,
             empty: Fold::EMPTY,
             read_until,
@@ -139,19 +142,23 @@ impl Table {
         &mut self,
         key: SeriesKey,
         cuts: &[Timestamp],
-        cells: &[(usize, WindowState)],
+        cells: Vec<(usize, WindowState)>,
     ) -> Result<(), TooManySeries> {
         if cells.is_empty() {
             return Ok(());
         }
+        let most = cells.len().min(self.usual);
         let mut windows = self.windows_of(key)?;
+        windows.windows.reserve(most);
         for (cell, state) in cells {
-            let (Some(start), Some(end)) = (cuts.get(*cell), cuts.get(cell + 1)) else { continue };
+            let (Some(start), Some(end)) = (cuts.get(cell), cuts.get(cell + 1)) else { continue };
             let Some((window, fold)) = windows.holding(*start) else { break };
             assert!(*end <= window.end(), "a cell lies in one window");
-            fold.merge(&state.closed_open());
+            fold.absorb(state.into_closed_open());
         }
-        self.known += windows.added;
+        let added = windows.added;
+        self.known += added;
+        self.usual = added;
         Ok(())
     }
 
@@ -362,7 +369,7 @@ mod tests {
         let run: Run = [5, 7, 10, 19].into_iter().map(|second| (at(second), Value::I64(second))).collect();
         let samples = series("a", &[25]);
         let key = SeriesKey { source: Arc::clone(&samples.source), metric: samples.metric.clone() };
-        table.add_cells(key, &cuts, &fold_run(&run, &cuts)).unwrap();
+        table.add_cells(key, &cuts, fold_run(&run, &cuts)).unwrap();
         table.add(&samples).unwrap();
         assert_eq!(shown(&table), ["a: 0=(4) 10=(2) 20=(1)"]);
         let sums = table.rows(&[Aggregate::Sum]).map(|(_, rows)| format!("{:?}", rows[0].answers)).next();

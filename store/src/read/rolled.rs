@@ -96,6 +96,7 @@ impl Rolled {
     ) -> Result<usize, FrameError> {
         let metric = frame.metric();
         let wanted = wanted(question, frame);
+        let asked: usize = level.windows.iter().map(Range::len).sum();
         let mut series: Vec<Option<OfSeries<'_>>> = Vec::new();
         series.resize_with(frame.sources().len(), || None);
         for &(position, source) in &wanted {
@@ -104,7 +105,8 @@ impl Rolled {
                 self.ask(source, metric, level.ranges(question.place.bucket));
             } else if let Some(slot) = series.get_mut(position) {
                 let uncovered = question.uncovered.get(&(source, metric.clone()));
-                *slot = Some(OfSeries { source, uncovered, ..OfSeries::default() });
+                let parts = Vec::with_capacity(frame.windows_of(position).min(asked));
+                *slot = Some(OfSeries { source, uncovered, parts, ..OfSeries::default() });
             }
         }
         let mut visit = |position: usize, window: u32, state: &WindowState| {
@@ -112,7 +114,8 @@ impl Rolled {
                 of.take(question, level, window, state);
             }
         };
-        if wanted.len() * 2 > frame.sources().len() && is_all(level, frame) {
+        let is_all = asked * 2 * frame.sources().len() > frame.len();
+        if wanted.len() * 2 > frame.sources().len() && is_all {
             frame.fold_all(question.fields, |position, window, state| {
                 if level.contains(window) {
                     visit(position, window, state);
@@ -143,12 +146,6 @@ impl Rolled {
             self.ask(source, metric, ranges.into_iter());
         }
     }
-}
-
-/// Whether a level asks for so much of a frame that all of it may be decoded.
-fn is_all(level: &Level, frame: &Frame) -> bool {
-    let asked: usize = level.windows.iter().map(Range::len).sum();
-    asked * 2 * frame.sources().len() > frame.len()
 }
 
 /// The wanted sources of a frame, with their positions in it.

@@ -79,6 +79,11 @@ impl Frame {
         source_position < self.sources.len() && self.of(source_position).is_empty()
     }
 
+    /// How many windows the source at a position has.
+    pub fn windows_of(&self, source_position: usize) -> usize {
+        self.of(source_position).len()
+    }
+
     /// How many windows there are, over all sources.
     pub fn len(&self) -> usize {
         self.indexes.len()
