@@ -43,10 +43,10 @@ const SOURCE_BYTES: f64 = 403.0;
 const SEGMENT_SAMPLE_BYTES: f64 = 1.3;
 const BLOCK_SAMPLE_BYTES: f64 = 0.66;
 /// Bytes of a series in a row of frames: what it takes by itself, and for each window.
-const FRAME_SERIES_BYTES: f64 = 25.0;
-const FRAME_WINDOW_BYTES: f64 = 18.0;
-/// Bytes of a row of frames: cut at 32 KiB before its columns are packed.
-const FRAME_ROW_BYTES: f64 = 20.0 * 1024.0;
+const FRAME_SERIES_BYTES: f64 = 23.0;
+const FRAME_WINDOW_BYTES: f64 = 10.6;
+/// Bytes of a row of frames: cut at about 32 KiB, by what those before took, and the last one is what is left.
+const FRAME_ROW_BYTES: f64 = 24.0 * 1024.0;
 
 impl Line {
     pub(crate) const ALL: [Self; 12] = [

@@ -53,11 +53,11 @@ impl Fields {
     }
 
     /// This set with all that is needed to merge it: counts always, sums for deviations, first and last for what
-    /// happens between neighbours.
+    /// happens between neighbours; and sums for integrals, which are stored as what they differ by from that.
     #[must_use]
     pub const fn with_needed(self) -> Self {
         let mut bits = self.0 | Self::COUNT.0;
-        if self.intersects(Self::M2) {
+        if self.intersects(Self(Self::M2.0 | Self::INTEGRALS.0)) {
             bits |= Self::SUM.0;
         }
         if self.intersects(Self::OF_NEIGHBOURS) {

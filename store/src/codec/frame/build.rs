@@ -20,8 +20,8 @@ pub struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// More than a window usually takes.
-    const FIRST_BYTES_PER_WINDOW: usize = 48;
+    /// About what a window takes, as long as there is nothing to learn it from.
+    const FIRST_BYTES_PER_WINDOW: usize = 16;
     /// What a source takes besides its windows.
     const BYTES_PER_SOURCE: usize = 18;
     /// More than all columns of a window take, texts and sketches aside.

@@ -8,9 +8,10 @@ use crate::codec::column::{self, Input, Kinds, Scratch};
 use crate::codec::convert::position;
 use crate::layout::{Bucket, Resolution};
 use crate::model::{Metric, Sample, SourceId, Value, ValueKind};
-use crate::rollup::{Fold, Number, NumberSum, Sum, SumParts, WindowState};
+use crate::rollup::{Fold, Number, NumberSum, Sum, WindowState, nearest};
 
-use super::{COLUMNS, Column, UNITS, VERSION, rests, sketches, states};
+use super::sums::{self, Entry, Known};
+use super::{COLUMNS, Column, UNITS, VERSION, predict, sketches, states};
 
 /// What every frame of a builder begins with.
 #[derive(Debug, Clone)]
@@ -107,12 +108,12 @@ impl Columns<'_> {
                 .map(|(sum, bit)| if sum.parts().scaled { bit } else { 0 })
                 .sum()
         });
-        self.doubles(Column::M2, |fold| fold.m2);
+        self.sums(Column::M2, |fold| Entry { parts: [fold.m2, 0.0], known: deviations(fold) });
         self.integers(Column::Resets, |fold| fold.resets.cast_signed());
         self.sum(Column::ResetLow, |fold| &fold.reset_sum);
         self.integers(Column::Changes, |fold| fold.changes.cast_signed());
-        self.compensated(Column::Step, |fold| fold.integrals.step.parts());
-        self.compensated(Column::Linear, |fold| fold.integrals.linear.parts());
+        self.sums(Column::Step, |fold| entry(&fold.integrals.step, predict::step(fold)));
+        self.sums(Column::Linear, |fold| entry(&fold.integrals.linear, predict::linear(fold)));
         self.column(Column::States, |windows, starts, scratch, out| {
             states::encode(windows, starts, scratch, out);
         });
@@ -150,27 +151,14 @@ impl Columns<'_> {
         self.offsets = offsets;
     }
 
-    fn doubles(&mut self, column: Column, of: impl Fn(&Fold) -> f64) {
+    fn sums(&mut self, column: Column, of: impl Fn(&Fold) -> Entry) {
         self.column(column, |windows, starts, scratch, out| {
-            let raw: Vec<i64> =
-                windows.iter().map(|window| of(&window.interior).to_bits().cast_signed()).collect();
-            if raw.iter().any(|bits| *bits != 0) {
-                let kinds = Kinds::All(ValueKind::F64);
-                column::encode(Input { raw: &raw, kinds, texts: &[], starts }, scratch, out);
-            }
+            let entries: Vec<Entry> = windows.iter().map(|window| of(&window.interior)).collect();
+            sums::encode(&entries, starts, scratch, out);
         });
     }
 
-    /// A sum of doubles: its column and that of its rests, which follows.
-    fn compensated(&mut self, column: Column, of: impl Fn(&Fold) -> SumParts) {
-        self.doubles(column, |fold| of(fold).high);
-        let mut out = Vec::new();
-        let rests: Vec<f64> = self.windows.iter().map(|window| of(&window.interior).low).collect();
-        rests::encode(&rests, &self.starts, &mut self.scratch, &mut out);
-        self.finished.push(out);
-    }
-
-    /// The four columns of a sum of numbers.
+    /// The three columns of a sum of numbers.
     fn sum(&mut self, column: Column, of: impl Fn(&Fold) -> &NumberSum) {
         self.integers(column, |fold| split(of(fold).integers).1);
         let mut out = Vec::new();
@@ -179,7 +167,7 @@ impl Columns<'_> {
         put_integers(&high, &self.starts, &mut out);
         self.finished.push(out);
         let floats = if column == Column::SumLow { Column::SumFloats } else { Column::ResetFloats };
-        self.compensated(floats, |fold| of(fold).floats.parts());
+        self.sums(floats, |fold| entry(&of(fold).floats, 0.0));
     }
 
     fn values(&mut self, column: Column, of: impl Fn(&Fold) -> Option<Value>) {
@@ -209,6 +197,16 @@ impl Columns<'_> {
             }
         });
     }
+}
+
+fn entry(sum: &Sum, predicted: f64) -> Entry {
+    let parts = sum.parts();
+    Entry { parts: [parts.high, parts.low], known: Known::Sum { predicted } }
+}
+
+/// What both sides know of the deviations of a fold.
+pub(super) fn deviations(fold: &Fold) -> Known {
+    Known::Deviations { count: nearest(fold.counts.numbers().max(1).into()) }
 }
 
 fn value_of(number: Number) -> Value {

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! frame   = version  metric  bucket  resolution  sources  windows  columns  crc
-//! version = u8                     1
+//! version = u8                     2
 //! metric  = length  text           its name, in UTF-8
 //! bucket  = varint                 start of the bucket in ms, signed
 //! resolution = varint              width of a window in seconds
 //! sources = count  (16 bytes)…     little-endian, ascending; at least one
 //! windows = counts  indexes        counts: integer column, windows of each source; none means: ask the samples
 //! indexes = integer column         a window's number in the bucket, ascending within its source
-//! columns = length…  column…       30 of them in the order of `Column`; lengths in bytes first, 0 = all default
+//! columns = length…  column…       26 of them in the order of `Column`; lengths in bytes first, 0 = all default
 //! crc     = u32, little-endian     CRC-32 (IEEE) of everything before it
 //! ```
 //!
@@ -24,16 +24,14 @@
 //! ends        6 first times  7 last times: unit: u8, then how long after the start, before the end: integer column
 //!             8 first values  9 last values: columns of values; units as in `codec::segment`
 //! extremes   10 min  11 max: columns of values
-//! sum        12 integers low  13 high: sum = high · 2^64 + low, both signed integer columns
-//!            14 floats  15 floats' rest: column of doubles, rests
-//! scaled     16 integer column: a bit for each sum that is scaled down by 2^64: 1 sum, 2 reset sum, 4 step, 8 linear
-//! deviations 17 column of doubles
-//! resets     18 count: integer column  19–22 sum of the values before them, as 12–15
-//! changes    23 integer column
-//! integrals  24 step  25 its rest  26 linear  27 its rest: column of doubles, rests
-//! states     28 see `states`
-//! sketches   29 see `sketches`
-//! rests      = see `rests`
+//! sum        12 integers low  13 high: sum = high · 2^64 + low, both signed integer columns  14 floats: see `sums`
+//! scaled     15 integer column: a bit for each sum that is scaled down by 2^64: 1 sum, 2 reset sum, 4 step, 8 linear
+//! deviations 16 sums over the counts of numbers
+//! resets     17 count: integer column  18–20 sum of the values before them, as 12–14
+//! changes    21 integer column
+//! integrals  22 step  23 linear: sums, predicted as `predict` does
+//! states     24 see `states`
+//! sketches   25 see `sketches`
 //! ```
 //!
 //! The decoder checks that times lie in their windows and that counts and sums stay where adding them cannot
@@ -43,9 +41,12 @@
 mod build;
 mod decode;
 mod encode;
+mod fraction;
+mod predict;
 mod rests;
 mod sketches;
 mod states;
+mod sums;
 mod unpack;
 
 use crate::model::{NameError, SourceId};
@@ -56,7 +57,7 @@ pub use crate::rollup::Fields;
 pub use build::FrameBuilder;
 pub use decode::Frame;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CRC_BYTES: usize = 4;
 
 /// Most windows in a frame.
@@ -87,24 +88,20 @@ enum Column {
     SumLow,
     SumHigh,
     SumFloats,
-    SumRests,
     Scaled,
     M2,
     Resets,
     ResetLow,
     ResetHigh,
     ResetFloats,
-    ResetRests,
     Changes,
     Step,
-    StepRests,
     Linear,
-    LinearRests,
     States,
     Sketches,
 }
 
-const COLUMNS: usize = 30;
+const COLUMNS: usize = 26;
 
 impl Column {
     #[expect(clippy::as_conversions, reason = "the discriminant is the position")]

@@ -22,7 +22,7 @@ const EXPONENT_MAX: i32 = 1023;
 const MULTIPLE_BITS: u32 = 62;
 
 /// A finite double as whole · 2^exponent, the whole odd or 0.
-fn split(double: f64) -> (i64, i32) {
+pub(super) fn split(double: f64) -> (i64, i32) {
     let bits = double.to_bits();
     let biased = i32::try_from((bits >> 52) & 0x7ff).unwrap_or(0);
     let fraction = bits & ((1 << 52) - 1);
@@ -103,7 +103,7 @@ fn powers(exponent: i32) -> [f64; 2] {
     clippy::cast_precision_loss,
     reason = "at most 53 bits as encoded; anything as damaged"
 )]
-const fn whole(multiple: i64) -> f64 {
+pub(super) const fn whole(multiple: i64) -> f64 {
     multiple as f64
 }
 

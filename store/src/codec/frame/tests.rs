@@ -324,7 +324,7 @@ fn golden() -> Vec<Windows> {
 
 #[test]
 fn the_golden_frame_is_written_and_read_as_ever() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/frame_v1.bin");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/frame_v2.bin");
     let limits = FrameLimits { target_bytes: 1 << 20, ..FrameLimits::DEFAULT };
     let encoded = encode(&golden(), limits).remove(0).body;
     let stored = Bytes::from(std::fs::read(path).unwrap());

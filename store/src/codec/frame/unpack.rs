@@ -12,8 +12,9 @@ use crate::rollup::{
 };
 
 use super::decode::Frame;
-use super::encode::unit_of;
-use super::{COUNT_MAX, Column, rests, sketches, states};
+use super::encode::{deviations, unit_of};
+use super::sums::{Known, Sums};
+use super::{COUNT_MAX, Column, predict, sketches, states};
 
 /// The wanted part of the columns of a frame.
 pub(super) struct Unpacked<'a> {
@@ -33,7 +34,7 @@ pub(super) struct Unpacked<'a> {
     max: Values,
     sum: NumberSums,
     scaled: Vec<i64>,
-    m2: Vec<f64>,
+    m2: Sums,
     resets: Vec<i64>,
     reset_sum: NumberSums,
     changes: Vec<i64>,
@@ -55,12 +56,6 @@ struct NumberSums {
     low: Vec<i64>,
     high: Vec<i64>,
     floats: Sums,
-}
-
-#[derive(Default)]
-struct Sums {
-    high: Vec<f64>,
-    rests: Vec<f64>,
 }
 
 /// Reads columns of the wanted windows, or nothing where they are not asked for.
@@ -117,36 +112,18 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn doubles(&self, column: Column, field: Fields) -> Result<Vec<f64>, Malformed> {
-        if self.bytes(column, field).is_none() {
-            return Ok(Vec::new());
-        }
-        match self.values(column, field)? {
-            Values::F64(doubles) => Ok(doubles),
-            Values::I64(_) | Values::Bool(_) | Values::Text(_) | Values::Mixed(_) => {
-                Err(Malformed::Invalid("a column of doubles has other values"))
-            }
+    fn sums(&self, column: Column, field: Fields) -> Result<Sums, Malformed> {
+        match self.bytes(column, field) {
+            Some(bytes) => Sums::decode(bytes, &self.extent()),
+            None => Ok(Sums::Zero),
         }
     }
 
-    fn sums(&self, [high, rests]: [Column; 2], field: Fields) -> Result<Sums, Malformed> {
-        let high = self.doubles(high, field)?;
-        let rests = match self.bytes(rests, field) {
-            Some(bytes) => rests::decode(bytes, &self.extent())?,
-            None => Vec::new(),
-        };
-        Ok(Sums { high, rests })
-    }
-
-    fn number_sums(
-        &self,
-        [low, high, floats, rests]: [Column; 4],
-        field: Fields,
-    ) -> Result<NumberSums, Malformed> {
+    fn number_sums(&self, [low, high, floats]: [Column; 3], field: Fields) -> Result<NumberSums, Malformed> {
         Ok(NumberSums {
             low: self.integers(low, field)?,
             high: self.integers(high, field)?,
-            floats: self.sums([floats, rests], field)?,
+            floats: self.sums(floats, field)?,
         })
     }
 
@@ -219,20 +196,15 @@ impl<'a> Unpacked<'a> {
             last_values: columns.values(Column::LastValues, Fields::FIRST_LAST)?,
             min: columns.values(Column::Min, Fields::MIN_MAX)?,
             max: columns.values(Column::Max, Fields::MIN_MAX)?,
-            sum: columns.number_sums(
-                [Column::SumLow, Column::SumHigh, Column::SumFloats, Column::SumRests],
-                Fields::SUM,
-            )?,
+            sum: columns.number_sums([Column::SumLow, Column::SumHigh, Column::SumFloats], Fields::SUM)?,
             scaled: columns.integers(Column::Scaled, scaled)?,
-            m2: columns.doubles(Column::M2, Fields::M2)?,
+            m2: columns.sums(Column::M2, Fields::M2)?,
             resets: columns.integers(Column::Resets, Fields::RESETS)?,
-            reset_sum: columns.number_sums(
-                [Column::ResetLow, Column::ResetHigh, Column::ResetFloats, Column::ResetRests],
-                Fields::RESETS,
-            )?,
+            reset_sum: columns
+                .number_sums([Column::ResetLow, Column::ResetHigh, Column::ResetFloats], Fields::RESETS)?,
             changes: columns.integers(Column::Changes, Fields::CHANGES)?,
-            step: columns.sums([Column::Step, Column::StepRests], Fields::INTEGRALS)?,
-            linear: columns.sums([Column::Linear, Column::LinearRests], Fields::INTEGRALS)?,
+            step: columns.sums(Column::Step, Fields::INTEGRALS)?,
+            linear: columns.sums(Column::Linear, Fields::INTEGRALS)?,
             states: columns.states()?,
             sketches: columns.sketches()?,
         })
@@ -252,14 +224,15 @@ impl<'a> Unpacked<'a> {
         fold.extremes = self.extremes(next, fold.counts)?;
         let scaled = at(&self.scaled, next);
         fold.sum = self.sum.get(next, scaled & 1 != 0, fold.counts)?;
-        fold.m2 = at(&self.m2, next);
+        [fold.m2, _] = self.m2.get(next, deviations(fold));
         fold.resets = event_count(at(&self.resets, next), fold)?;
         fold.reset_sum = self.reset_sum.get(next, scaled & 2 != 0, fold.counts)?;
         fold.changes = event_count(at(&self.changes, next), fold)?;
-        fold.integrals = Integrals {
-            step: self.step.get(next, scaled & 4 != 0),
-            linear: self.linear.get(next, scaled & 8 != 0),
-        };
+        fold.integrals = Integrals::default();
+        if self.known.contains(Fields::INTEGRALS) {
+            fold.integrals.step = sum(&self.step, next, predict::step(fold), scaled & 4 != 0);
+            fold.integrals.linear = sum(&self.linear, next, predict::linear(fold), scaled & 8 != 0);
+        }
         fold.states = self.states.get_mut(next).and_then(Option::take);
         fold.sketch = self.sketches.get_mut(next).and_then(Option::take);
         Ok(())
@@ -340,12 +313,11 @@ impl NumberSums {
         if integers.unsigned_abs() > most {
             return Err(Malformed::Invalid("a sum is larger than its numbers can be"));
         }
-        Ok(NumberSum { integers, floats: self.floats.get(next, scaled) })
+        Ok(NumberSum { integers, floats: sum(&self.floats, next, 0.0, scaled) })
     }
 }
 
-impl Sums {
-    fn get(&self, next: usize, scaled: bool) -> Sum {
-        Sum::from_parts(SumParts { high: at(&self.high, next), low: at(&self.rests, next), scaled })
-    }
+fn sum(sums: &Sums, next: usize, predicted: f64, scaled: bool) -> Sum {
+    let [high, low] = sums.get(next, Known::Sum { predicted });
+    Sum::from_parts(SumParts { high, low, scaled })
 }
