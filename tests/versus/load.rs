@@ -92,9 +92,14 @@ fn load_tidemill(store: Store<'_>, fleet: Fleet) -> Result<()> {
     tidemill.stop_well(PATIENCE)?;
     eprintln!("versus: grinding");
     tidemill.grind_all(PATIENCE)?;
-    let mill = self::tidemill(store, "mill")?;
-    mill.wait_collected(PATIENCE)?;
-    mill.stop_well(PATIENCE)
+    match store {
+        Store::Directory(_) => Ok(()),
+        Store::Keyspace(_) => {
+            let mill = self::tidemill(store, "mill")?;
+            mill.wait_collected(PATIENCE)?;
+            mill.stop_well(PATIENCE)
+        }
+    }
 }
 
 /// A JSON array of points of a device.

@@ -36,7 +36,8 @@ pub(crate) enum Command {
     Schema(SchemaArgs),
     /// Show per shard what waits for the mill, and how many bytes are stored in which form.
     Status(StatusArgs),
-    /// Grind buckets now, whatever the planner would say.
+    /// Grind buckets now, whatever the planner would say. What that replaces is deleted at once in the embedded store,
+    /// which must not be in use, and by a running mill after its grace elsewhere.
     Grind(GrindArgs),
     /// Compute rollups again from samples and report every difference.
     Verify(VerifyArgs),

@@ -1,6 +1,7 @@
 //! `tidemill status`, `grind` and `verify` on a store whose service has stopped.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use tidemill_tests::delivery;
 use tidemill_tests::feed::Feed;
 use tidemill_tests::mqtt::{Protocol, Settings};
@@ -26,7 +27,14 @@ pub(crate) fn all() -> Result<()> {
     feed.wait_over(SOON)?;
     ensure!(tidemill.stop(SOON)? == Some(0), "exit code: {}", tidemill.log()?);
     tidemill.command(&["status"])?.finish(SOON)?.expect(0, &["shard", "unground"])?;
-    tidemill.command(&["grind", "--all"])?.finish(SOON)?.expect(0, &["ground"])?;
+    let ground = tidemill.command(&["grind", "--all"])?.finish(SOON)?;
+    ground.expect(0, &["ground", "bytes that were replaced are deleted"])?;
+    let status: Value = serde_json::from_str(&tidemill.command(&["status", "--json"])?.finish(SOON)?.output)?;
+    let shards = status.get("shards").and_then(Value::as_array).context("no shards")?;
+    ensure!(
+        !shards.is_empty() && shards.iter().all(|of| of.get("garbage_bytes") == Some(&json!(0))),
+        "{status}"
+    );
     tidemill.command(&["verify"])?.finish(SOON)?.expect(0, &["0 differences"])?;
     tidemill.restart()?;
     check_all(tidemill.http(), &PLAN, &feed)

@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tidemill_analytics::moment::{self, Utc};
 use tidemill_store::layout::{Eras, Place, load_eras};
-use tidemill_store::mill::{GrindOutcome, Ground};
+use tidemill_store::mill::{GrindOutcome, Ground, Mill};
 use tidemill_store::model::{Clock, Shard, Timestamp};
 use tidemill_store::wide::Wide;
 
 use super::on_store::{OnStore, mill, on_store};
 use crate::cli::GrindArgs;
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 
 /// Grinds, and prints a line for each bucket.
 pub(crate) async fn grind(config: &Config, args: &GrindArgs) -> anyhow::Result<()> {
@@ -58,11 +58,25 @@ impl OnStore for Grind {
             ground_count += usize::from(ground.outcome != GrindOutcome::Nothing);
             super::print(&line(place, &ground, (number, count)))?;
         }
-        super::print(&last_line(ground_count, count, config.mill().times.settle))
+        super::print(&last_line(ground_count, count, config.mill().times.settle))?;
+        // No other process has the embedded store open; elsewhere queries may still read what was replaced.
+        if matches!(config.backend(), Backend::Embedded(_)) {
+            self.collect(&mill, shards).await?;
+        }
+        Ok(())
     }
 }
 
 impl Grind {
+    /// Deletes what was replaced, now or before.
+    async fn collect<W: Wide>(&self, mill: &Mill<W>, shards: u16) -> anyhow::Result<()> {
+        let mut bytes = 0;
+        for shard in (0..shards).map(Shard::new).filter(|shard| self.wants(*shard)) {
+            bytes += mill.collect_now(shard).await?;
+        }
+        super::print(&format!("{bytes} bytes that were replaced are deleted\n"))
+    }
+
     fn wants(&self, shard: Shard) -> bool {
         self.shards.is_empty() || self.shards.contains(&shard)
     }
