@@ -68,19 +68,9 @@ pub fn read(
     window: &str,
     (start, end): (&str, &str),
 ) -> Result<Windows> {
-    let query = [
-        ("device", device),
-        ("metric", metric),
-        ("window", window),
-        ("start", start),
-        ("end", end),
-        ("aggregate", "avg,min,max,count"),
-        ("limit", "100000"),
-    ];
-    let answer = http.json("/v1/windows", &query)?;
-    ensure!(answer.get("truncated") == Some(&Value::Bool(false)), "cut: {query:?}");
+    let answer = ask(http, &[("device", device), ("metric", metric), ("window", window)], (start, end))?;
     let series = rows(&answer, "series")?;
-    ensure!(series.len() <= 1, "{} series of one device and metric: {query:?}", series.len());
+    ensure!(series.len() <= 1, "{} series of {device} and {metric}", series.len());
     let windows = series.first().map_or(Ok(&[][..]), |one| rows(one, "windows"))?;
     let mut all = Windows::new();
     for row in windows {
@@ -96,16 +86,7 @@ pub fn read_fleet(
     (metric, window): (&str, &str),
     (start, end): (&str, &str),
 ) -> Result<BTreeMap<String, Windows>> {
-    let query = [
-        ("metric", metric),
-        ("window", window),
-        ("start", start),
-        ("end", end),
-        ("aggregate", "avg,min,max,count"),
-        ("limit", "100000"),
-    ];
-    let answer = http.json("/v1/windows", &query)?;
-    ensure!(answer.get("truncated") == Some(&Value::Bool(false)), "cut: {query:?}");
+    let answer = ask(http, &[("metric", metric), ("window", window)], (start, end))?;
     let mut fleet = BTreeMap::new();
     for series in rows(&answer, "series")? {
         let device = series.get("device").and_then(Value::as_str).context("no device")?;
@@ -113,6 +94,15 @@ pub fn read_fleet(
         ensure!(fleet.insert(device.to_owned(), windows).is_none(), "{device} twice");
     }
     Ok(fleet)
+}
+
+/// What is answered for a range, which must be all of it.
+fn ask(http: &Http, of: &[(&str, &str)], (start, end): (&str, &str)) -> Result<Value> {
+    let range = [("start", start), ("end", end), ("aggregate", "avg,min,max,count"), ("limit", "100000")];
+    let query = [of, range.as_slice()].concat();
+    let answer = http.json("/v1/windows", &query)?;
+    ensure!(answer.get("truncated") == Some(&Value::Bool(false)), "cut: {query:?}");
+    Ok(answer)
 }
 
 fn parse(row: &Value) -> Result<(i128, Window)> {
