@@ -26,6 +26,8 @@ const FILLING_BUFFER_BYTES: u64 = 4 * 1024 * 1024;
 /// In what metadata counts.
 const BLOCK_BYTES: u64 = 512;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A second is long for the removal of a file; large journals that are still written to may stay large.
+const REMOVAL_LOOKS_MAX: u32 = 100;
 
 /// The journals in the directory of a tree.
 pub(super) struct Journals {
@@ -109,9 +111,24 @@ impl Journals {
         flush(std::slice::from_ref(&self.filling))?;
         flush(keyspaces)?;
         wait_for_flushes(database, keyspaces)?;
-        let after = self.bytes()?;
+        let after = self.wait_for_removal(large)?;
         tracing::debug!(before = before.bytes, after, stored, "journals were made small");
         Ok(())
+    }
+
+    /// Waits until the tree has removed what nobody needs, which it does after the last flush. Gives how many bytes are
+    /// left.
+    #[expect(clippy::disallowed_methods, reason = "a thread that may block, and the tree tells nobody")]
+    fn wait_for_removal(&self, large: Large) -> Result<u64, DiskError> {
+        let mut bytes = self.bytes()?;
+        for _ in 0..REMOVAL_LOOKS_MAX {
+            if bytes < large.bytes_min {
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
+            bytes = self.bytes()?;
+        }
+        Ok(bytes)
     }
 
     /// Fills the newest journal up with so many bytes, and has the tree begin another.
