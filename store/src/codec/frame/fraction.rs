@@ -84,7 +84,9 @@ mod tests {
         #[test]
         fn sums_of_doubles_come_back_from_multiples(terms in prop::collection::vec(-99_999..99_999_i32, 1..300)) {
             let mut sum = crate::rollup::Sum::ZERO;
-            terms.iter().for_each(|term| sum.add(f64::from(*term) / 100.0));
+            for term in terms {
+                sum.add(f64::from(term) / 100.0);
+            }
             let parts = sum.parts();
             let parts = [parts.high, parts.low];
             let shift = shift([parts].into_iter());

@@ -317,7 +317,9 @@ mod tests {
     /// The sum of so many hundredths, twice.
     fn hundredths(terms: u32, each: i32) -> [f64; 2] {
         let mut sum = Sum::ZERO;
-        (0..terms).for_each(|_| sum.add(f64::from(each) / 100.0));
+        for _ in 0..terms {
+            sum.add(f64::from(each) / 100.0);
+        }
         let parts = sum.parts();
         [parts.high, parts.low]
     }
