@@ -222,20 +222,6 @@ impl Fold {
             *self = later.clone();
             return;
         }
-        self.merge_more(later);
-    }
-
-    /// The same, of a fold that is of no more use.
-    pub fn absorb(&mut self, later: Self) {
-        if self.is_empty() && !later.is_empty() {
-            *self = later;
-        } else {
-            self.merge(&later);
-        }
-    }
-
-    /// Merges two that hold samples.
-    fn merge_more(&mut self, later: &Self) {
         self.known = self.known & later.known;
         self.merge_deviations(later);
         self.counts.add(later.counts);
@@ -249,6 +235,15 @@ impl Fold {
         self.integrals.linear.merge(&later.integrals.linear);
         self.merge_states(later);
         self.merge_ends(later);
+    }
+
+    /// The same, of a fold that is of no more use.
+    pub fn absorb(&mut self, later: Self) {
+        if self.is_empty() && !later.is_empty() {
+            *self = later;
+        } else {
+            self.merge(&later);
+        }
     }
 
     fn merge_deviations(&mut self, later: &Self) {

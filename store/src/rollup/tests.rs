@@ -147,7 +147,7 @@ proptest! {
             prop_assert_eq!(state.is_none(), within(&|t| *from <= t && t < *to).is_empty());
             let state = state.unwrap_or_else(|| WindowState { boundary: None, interior: Fold::with_sketch() });
             prop_assert!(state.boundary.as_ref().is_none_or(|sample| sample.time == *from));
-            assert_same(&state.closed_open(), &within(&|t| *from <= t && t < *to));
+            assert_same(&state.clone().into_closed_open(), &within(&|t| *from <= t && t < *to));
             if cell + 2 < cuts.len() {
                 let next = of(cell + 1).and_then(|next| next.boundary);
                 assert_same(&state.open_closed(next.as_ref()), &within(&|t| *from < t && t <= *to));

@@ -29,11 +29,6 @@ impl WindowState {
     }
 
     /// The fold over `[start, end)`.
-    pub fn closed_open(&self) -> Fold {
-        self.clone().into_closed_open()
-    }
-
-    /// The same, of a state that is of no more use.
     pub fn into_closed_open(self) -> Fold {
         if self.boundary.is_none() {
             return self.interior;

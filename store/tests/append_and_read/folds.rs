@@ -79,7 +79,7 @@ fn differences(a: &WindowState, b: &WindowState, fields: Fields) -> Vec<&'static
         found.push("boundary");
     }
     // As `[start, end)`, and the interior for itself.
-    found.extend(fold_differences(&a.closed_open(), &b.closed_open(), fields));
+    found.extend(fold_differences(&a.clone().into_closed_open(), &b.clone().into_closed_open(), fields));
     found.extend(fold_differences(&a.interior, &b.interior, fields));
     found
 }

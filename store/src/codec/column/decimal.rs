@@ -6,7 +6,7 @@
 //! An integer may stand for the double only where the way back gives its very bits, so -0.0 and NaN never do.
 
 /// Powers of ten that a column may be scaled by; the exponent is the position.
-const POWERS: [f64; 16] =
+pub(crate) const POWERS: [f64; 16] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 const POWERS_I64: [i64; 16] = {
     let mut powers = [1; 16];

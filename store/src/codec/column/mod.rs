@@ -33,7 +33,7 @@ use std::sync::Arc;
 use crate::model::ValueKind;
 
 use super::bytes::{Malformed, Reader};
-use integer::{Integers, Starts};
+use integer::{Integers, ONE_RUN, Starts};
 pub(crate) use kinds::KindSet;
 pub use values::Values;
 
@@ -133,11 +133,21 @@ pub(crate) fn decode(bytes: &[u8], extent: &Extent<'_>) -> Result<Values, Malfor
 }
 
 /// The wanted values of the integer column that comes next.
-fn integers(reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Vec<i64>, Malformed> {
+pub(crate) fn integers(reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Vec<i64>, Malformed> {
     let column = Integers::parse(extent.values, extent.starts.len(), reader)?;
     let mut out = Vec::new();
     column.decode(extent.wanted.clone(), extent.starts, &mut out);
     Ok(out)
+}
+
+/// Where the `count` exceptions of a column of `n` values stand, ascending: the integer column that comes next.
+pub(crate) fn positions(count: usize, n: usize, reader: &mut Reader<'_>) -> Result<Vec<i64>, Malformed> {
+    let positions = integers(reader, &Extent { values: count, starts: ONE_RUN, wanted: 0..count })?;
+    let inside = |at: &i64| usize::try_from(*at).is_ok_and(|at| at < n);
+    if !positions.is_sorted_by(|a, b| a < b) || !positions.iter().all(inside) {
+        return Err(Malformed::Invalid("an exception has no place in its column"));
+    }
+    Ok(positions)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::codec::convert::position;
 use crate::model::{Value, ValueKind};
 
 use super::decimal::{self, Exponent};
-use super::integer::{self, Integers, ONE_RUN};
+use super::integer::{self, ONE_RUN};
 use super::{
     BITS, DECIMALS, DECIMALS_PATCHED, Extent, Input, Kinds, NUMBERS, NUMBERS_PATCHED, Scratch, Values,
 };
@@ -117,13 +117,7 @@ impl Exceptions {
         let mut exceptions = Self { positions: Vec::new(), raw: Vec::new() };
         if patched {
             let count = reader.count(8, "exceptions")?;
-            Integers::parse(count, 1, reader)?.decode(0..count, ONE_RUN, &mut exceptions.positions);
-            let in_order =
-                exceptions.positions.iter().zip(exceptions.positions.iter().skip(1)).all(|(a, b)| a < b);
-            let inside = |at: &i64| usize::try_from(*at).is_ok_and(|at| at < n);
-            if !in_order || !exceptions.positions.iter().all(inside) {
-                return Err(Malformed::Invalid("an exception has no place in its column"));
-            }
+            exceptions.positions = super::positions(count, n, reader)?;
             let bytes = reader.take(count * 8, "exceptions")?;
             exceptions.raw.extend(bytes.as_chunks::<8>().0.iter().map(|raw| i64::from_le_bytes(*raw)));
         }

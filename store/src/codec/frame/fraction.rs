@@ -1,10 +1,7 @@
 //! Sums of two doubles as whole numbers: multiples of a power of two, and fractions over a power of ten.
 
 use super::rests::{split, whole};
-
-/// 10^0, 10^1 and so on, exact as doubles.
-pub(super) const POWERS: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+use crate::rollup::nearest;
 
 /// Above the line of a fraction stands less.
 const ABOVE_MAX: f64 = 281_474_976_710_656.0;
@@ -39,8 +36,8 @@ pub(super) fn multiple([high, low]: [f64; 2], shift: i32) -> Option<i128> {
 /// A multiple of 2^-`shift` as the sum of two doubles: the nearest, and what that leaves.
 pub(super) fn doubles(multiple: i128, shift: i32) -> [f64; 2] {
     let unit = f64::from(-shift.clamp(0, SHIFT_MAX)).exp2();
-    let high = wide(multiple);
-    [high * unit, wide(multiple.saturating_sub(narrow(high))) * unit]
+    let high = nearest(multiple);
+    [high * unit, nearest(multiple.saturating_sub(narrow(high))) * unit]
 }
 
 /// The least shift that makes each of these a multiple, as far as one does.
@@ -63,15 +60,6 @@ pub(super) const fn integer(double: f64) -> i64 {
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "saturates as it is meant to")]
 const fn narrow(double: f64) -> i128 {
     double as i128
-}
-
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "rounding to nearest is what is asked for"
-)]
-const fn wide(integer: i128) -> f64 {
-    integer as f64
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@
 use std::ops::Range;
 
 use crate::codec::bytes::{Malformed, Reader, put_length};
-use crate::codec::column::integer::{self, Integers, ONE_RUN, Starts};
+use crate::codec::column::decimal::POWERS;
+use crate::codec::column::integer::{self, ONE_RUN, Starts};
 use crate::codec::column::{self, Extent, Input, Kinds, Scratch, Values};
-use crate::codec::convert::position;
 use crate::model::ValueKind;
 
-use super::fraction::{POWERS, SHIFT_MAX, above, doubles, integer, multiple, multiple_near, quotient, shift};
+use super::fraction::{SHIFT_MAX, above, doubles, integer, multiple, multiple_near, quotient, shift};
 use super::rests;
 
 const DOUBLES: u8 = 0;
@@ -265,13 +265,7 @@ impl Fractions {
             return Err(WRONG);
         }
         let exceptions = exceptions(extent.values, &extent.wanted, reader)?;
-        let mut column = || -> Result<Vec<i64>, Malformed> {
-            let mut integers = Vec::new();
-            let column = Integers::parse(extent.values, extent.starts.len(), reader)?;
-            column.decode(extent.wanted.clone(), extent.starts, &mut integers);
-            Ok(integers)
-        };
-        let (wholes, offs) = (column()?, column()?);
+        let (wholes, offs) = (column::integers(reader, extent)?, column::integers(reader, extent)?);
         if reader.remaining() > 0 {
             return Err(Malformed::Invalid("a column goes on after its values"));
         }
@@ -295,12 +289,7 @@ fn exceptions(
     reader: &mut Reader<'_>,
 ) -> Result<Vec<(usize, [f64; 2])>, Malformed> {
     let count = reader.count(EXCEPTION_BYTES, WHAT)?;
-    let mut positions = Vec::new();
-    Integers::parse(count, 1, reader)?.decode(0..count, ONE_RUN, &mut positions);
-    let inside = |at: &i64| (0..i64::from(position(n))).contains(at);
-    if !positions.is_sorted_by(|a, b| a < b) || !positions.iter().all(inside) {
-        return Err(Malformed::Invalid("a sum has no place in its column"));
-    }
+    let positions = column::positions(count, n, reader)?;
     let bytes = reader.take(count * EXCEPTION_BYTES, WHAT)?.as_chunks::<8>().0;
     let parts = bytes.as_chunks::<2>().0.iter().map(|parts| parts.map(f64::from_le_bytes));
     let places = positions.into_iter().map(|at| usize::try_from(at).ok()?.checked_sub(wanted.start));

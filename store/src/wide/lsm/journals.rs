@@ -101,7 +101,8 @@ impl Journals {
     ) -> Result<(), DiskError> {
         let before = self.look()?;
         let stored: u64 = keyspaces.iter().map(Keyspace::disk_space).sum();
-        if before.bytes < large.bytes_min.max(stored / large.share) {
+        let bytes_max = large.bytes_min.max(stored / large.share);
+        if before.bytes < bytes_max {
             return Ok(());
         }
         let newest = before.newest.1;
@@ -111,18 +112,18 @@ impl Journals {
         flush(std::slice::from_ref(&self.filling))?;
         flush(keyspaces)?;
         wait_for_flushes(database, keyspaces)?;
-        let after = self.wait_for_removal(large)?;
+        let after = self.wait_for_removal(bytes_max)?;
         tracing::debug!(before = before.bytes, after, stored, "journals were made small");
         Ok(())
     }
 
-    /// Waits until the tree has removed what nobody needs, which it does after the last flush. Gives how many bytes are
+    /// Waits until there are fewer bytes: the tree removes what nobody needs after the last flush. Gives how many are
     /// left.
     #[expect(clippy::disallowed_methods, reason = "a thread that may block, and the tree tells nobody")]
-    fn wait_for_removal(&self, large: Large) -> Result<u64, DiskError> {
+    fn wait_for_removal(&self, bytes_max: u64) -> Result<u64, DiskError> {
         let mut bytes = self.bytes()?;
         for _ in 0..REMOVAL_LOOKS_MAX {
-            if bytes < large.bytes_min {
+            if bytes < bytes_max {
                 break;
             }
             std::thread::sleep(LOOK_EVERY);
