@@ -41,9 +41,9 @@ pub struct MemoryLimits {
     pub in_flight_bytes_max: usize,
     /// Most bytes of a payload that is looked into; larger ones are kept as rejects.
     pub payload_bytes_max: usize,
-    /// Most topics whose sources a connection keeps at hand.
+    /// Most topics whose sources are kept at hand, for each group that is sorted at the same time.
     pub topics_max: usize,
-    /// Most metric names that a connection keeps at hand.
+    /// Most metric names that are kept at hand, for each group that is sorted at the same time.
     pub metrics_max: usize,
 }
 
@@ -56,8 +56,8 @@ impl MemoryLimits {
     pub const IN_FLIGHT_BYTES_MIN: usize = 1024 * 1024;
     /// What a message costs beyond its bytes.
     pub const MESSAGE_OVERHEAD: usize = 64;
-    /// A connection to a broker may carry a whole fleet; a device's own connection has one topic.
-    pub const TOPICS_DEFAULT: usize = 100_000;
+    /// As many sources as a shard has at most; a hundred megabytes at most.
+    pub const TOPICS_DEFAULT: usize = 200_000;
     /// More than any fleet has by design.
     pub const METRICS_DEFAULT: usize = 10_000;
 }
@@ -200,8 +200,8 @@ impl IngestConfig {
             ("the messages of a batch", self.batch.messages_max),
             ("the samples of a batch", self.batch.samples_max),
             ("the bytes of a batch", self.batch.bytes_max),
-            ("the topics of a connection", self.memory.topics_max),
-            ("the metrics of a connection", self.memory.metrics_max),
+            ("the topics at hand", self.memory.topics_max),
+            ("the metrics at hand", self.memory.metrics_max),
             ("the depth of a message", self.decode.depth_max),
             ("the metrics of a message", self.decode.metrics_max),
             ("the elements of a message", self.decode.elements_max),

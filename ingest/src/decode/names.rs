@@ -1,4 +1,4 @@
-//! Metric names that a connection has used: text → slot, so that a repeated name costs a comparison.
+//! Metric names that were used: text → slot, so that a repeated name costs a comparison.
 //!
 //! Devices send the same members in the same order again and again: each slot remembers which came after it the
 //! last time, and that one is tried before any hash is computed. Bounded by its owner through [`MetricNames::clear`].
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashbrown::{HashMap, HashSet};
 use tidemill_store::model::{Metric, NameError};
 
-/// Names that connections share: one text in memory for all of them, which later steps may tell by its address.
+/// Names that decoders share: one text in memory for all of them, which later steps may tell by its address.
 #[derive(Debug)]
 pub struct NamePool {
     names: Mutex<HashSet<Metric>>,

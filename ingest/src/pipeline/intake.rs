@@ -30,7 +30,6 @@ const GIVEN_AHEAD_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct PipelineIntake {
     shared: Arc<Shared>,
-    sorter: Sorter,
     standing: Standing,
     /// Shards that the current group went to.
     touched: Vec<Shard>,
@@ -89,13 +88,12 @@ struct Admitted {
 
 impl PipelineIntake {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let sorter = shared.sorter();
-        Self { shared, sorter, standing: Standing::Good, touched: Vec::new(), given_until: Timestamp::MIN }
+        Self { shared, standing: Standing::Good, touched: Vec::new(), given_until: Timestamp::MIN }
     }
 
     /// The Sparkplug node whose birth `publish` needs.
-    pub(super) fn node_to_know(&mut self, publish: &Publish) -> Option<Arc<str>> {
-        self.sorter.node_to_know(&publish.topic)
+    pub(super) fn node_to_know(&self, publish: &Publish) -> Option<Arc<str>> {
+        self.shared.with_sorter(|sorter| sorter.node_to_know(&publish.topic))
     }
 
     /// The time of day.
@@ -110,16 +108,17 @@ impl PipelineIntake {
 
     /// Reads the births back that `group` refers to, where this process has not seen them: all at once, so that a store
     /// which does not answer costs one wait.
-    async fn look_up_births(&mut self, group: &[Publish]) {
-        if !self.shared.templates.has_sparkplug() {
+    async fn look_up_births(&self, group: &[Publish]) {
+        let shared: &Shared = &self.shared;
+        if !shared.templates.has_sparkplug() {
             return;
         }
-        let now = self.shared.clock.now();
-        let Self { shared, sorter, .. } = self;
-        let shared: &Shared = shared;
-        let unknown = group.iter().filter_map(|publish| sorter.node_to_know(&publish.topic));
-        let unknown = unknown.filter(|node| shared.sessions.must_look_up(node, now));
-        let read = unknown.map(|node| async move {
+        let now = shared.clock.now();
+        let unknown: Vec<Arc<str>> = shared.with_sorter(|sorter| {
+            let nodes = group.iter().filter_map(|publish| sorter.node_to_know(&publish.topic));
+            nodes.filter(|node| shared.sessions.must_look_up(node, now)).collect()
+        });
+        let read = unknown.into_iter().map(|node| async move {
             let rows = (shared.look_up)(Arc::clone(&node)).await;
             shared.sessions.restore(&node, &rows, shared.config.decode.metrics_max);
         });
@@ -154,11 +153,14 @@ impl PipelineIntake {
         let group = vec![publish.clone()];
         self.look_up_births(&group).await;
         let admitted = self.admit(group).await?;
-        self.sorter.begin_again(received_at);
-        if let Err(refused) = self.sorter.check(&publish) {
-            return Ok(Replayed::Refused(refused.into()));
-        }
-        let in_part = self.sorter.effects().and_then(|effects| effects.in_part).map(StillRefused::from);
+        let judged = self.shared.with_sorter(|sorter| {
+            sorter.begin_again(received_at);
+            sorter.check(&publish).map(|_| sorter.effects().and_then(|effects| effects.in_part))
+        });
+        let in_part = match judged {
+            Ok(in_part) => in_part.map(StillRefused::from),
+            Err(refused) => return Ok(Replayed::Refused(refused.into())),
+        };
         let completion = self.take(admitted, Receipt { arrived, received_at, occasion });
         Ok(Replayed::Taken { completion, in_part })
     }
@@ -185,10 +187,11 @@ impl PipelineIntake {
             Ok(room) => room,
             Err(TryAcquireError::Closed) => return Err(Closed),
             Err(TryAcquireError::NoPermits) => {
-                let sorter = &mut self.sorter;
                 let before = group.len();
-                group.retain(|publish| {
-                    publish.qos == Qos::AtLeastOnce || sorter.gives_meaning(&publish.topic)
+                self.shared.with_sorter(|sorter| {
+                    group.retain(|publish| {
+                        publish.qos == Qos::AtLeastOnce || sorter.gives_meaning(&publish.topic)
+                    });
                 });
                 arrival.shed = number(before - group.len());
                 bytes = group.iter().map(cost).sum();
@@ -214,18 +217,19 @@ impl PipelineIntake {
             arrived,
             tally: Mutex::new(tally),
         });
-        let samples = self.sort(&opened, receipt);
-        // Counted before the group can settle: its first share is still ours.
-        let skews = self.sorter.skews();
-        self.shared.metrics.arrived(&Arrival { samples, skews, ..arrival });
-        self.sorter.rest();
+        let shared = Arc::clone(&self.shared);
+        shared.with_sorter(|sorter| {
+            let samples = self.sort(sorter, &opened, receipt);
+            // Counted before the group can settle: its first share is still ours.
+            shared.metrics.arrived(&Arrival { samples, skews: sorter.skews(), ..arrival });
+        });
         settle(opened);
         completion
     }
 
     /// Lays the messages of a group out; gives how many samples they have.
-    fn sort(&mut self, opened: &Share<Group>, receipt: Receipt) -> u64 {
-        let Self { shared, sorter, standing, touched, given_until } = self;
+    fn sort(&mut self, sorter: &mut Sorter, opened: &Share<Group>, receipt: Receipt) -> u64 {
+        let Self { shared, standing, touched, given_until } = self;
         let Receipt { arrived, mut received_at, occasion } = receipt;
         if occasion == Occasion::Live {
             sorter.begin(received_at);
@@ -300,7 +304,7 @@ pub(super) fn number(count: usize) -> u64 {
 }
 
 impl Clone for PipelineIntake {
-    /// The clone knows no topics and names yet: it is for another connection.
+    /// The clone has taken nothing yet: it is for another connection.
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.shared))
     }

@@ -26,6 +26,7 @@ mod routes;
 mod shards;
 mod shared;
 mod sorter;
+mod sorters;
 mod waiting;
 
 #[cfg(test)]
@@ -51,6 +52,7 @@ use pace::Pace;
 use queue::ShardQueue;
 use reject_writer::RejectWriter;
 use shared::{Keeper, Shared, StartShard, Tasks, stopped};
+use sorters::Sorters;
 use waiting::Waiting;
 
 use crate::config::{IngestConfig, IngestConfigError, RejectLimits};
@@ -261,7 +263,7 @@ impl Pipeline {
         // Later eras may have more shards than these.
         let shards = (0..ShardCount::MAX).map(|_| OnceLock::new()).collect();
         let templates = Arc::new(config.templates.clone());
-        let names = Arc::new(NamePool::new(config.memory.metrics_max));
+        let sorters = Sorters::new(NamePool::new(config.memory.metrics_max));
         let shared = Arc::new(Shared {
             budget,
             clock,
@@ -271,7 +273,7 @@ impl Pipeline {
             templates,
             eras,
             era_keeper,
-            names,
+            sorters,
             shards,
             start_shard,
             rejects,

@@ -105,9 +105,13 @@ impl Placed {
             }
         } else {
             lane.ends = Some((at, at));
-            lane.entered.forget();
             self.touched.push(shard);
         }
+    }
+
+    /// Forgets where metrics stand in batches: their names are numbered anew.
+    pub(super) fn forget_names(&mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.entered.forget());
     }
 
     /// Gives the lane of each shard to `lay`, and is empty after that.

@@ -54,7 +54,7 @@ pub(super) struct Origin {
     pub(super) is_spread: bool,
 }
 
-/// What is known of the batch that a group is laid into.
+/// What a sorter knows of the batch that it lays groups into.
 #[derive(Debug, Default)]
 pub(super) struct Entered {
     batch: u64,
@@ -65,7 +65,7 @@ pub(super) struct Entered {
 const ABSENT: u32 = u32::MAX;
 
 impl Entered {
-    /// Forgets everything: what follows is of another connection.
+    /// Forgets everything: slots mean something else from now on.
     pub(super) fn forget(&mut self) {
         self.batch = 0;
         self.positions.clear();
@@ -144,7 +144,7 @@ impl Batch {
             }
         }
         let is_entered = |(slot, _): &(u32, Value)| entered.position(*slot) != ABSENT;
-        assert!(values.iter().all(is_entered), "a value names a metric that its connection does not know");
+        assert!(values.iter().all(is_entered), "a value names a metric that its sorter does not know");
     }
 
     /// Begins the part of a group; the messages that follow are its own.

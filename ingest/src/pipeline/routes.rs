@@ -1,4 +1,4 @@
-//! Sources that a connection has named: topic and tags → [`Source`], so that a message of a known device costs a
+//! Sources that connections have named: topic and tags → [`Source`], so that a message of a known device costs a
 //! comparison. Pure; bounded by forgetting everything where too much is known (I6).
 
 use std::hash::BuildHasher;
@@ -12,7 +12,7 @@ use crate::skews::SkewCell;
 use crate::sparkplug::SparkplugTopic;
 use crate::topic::{Captured, TopicError, TopicTemplates};
 
-/// The topics of a connection.
+/// Topics that are at hand.
 #[derive(Debug)]
 pub(super) struct Routes {
     templates: Arc<TopicTemplates>,

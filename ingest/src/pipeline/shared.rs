@@ -18,9 +18,9 @@ use super::intake::number;
 use super::queue::ShardQueue;
 use super::reject_writer::Entry;
 use super::sorter::{Effects, Sorter};
+use super::sorters::Sorters;
 use super::waiting::Waiting;
 use crate::config::{IngestConfig, RejectLimits};
-use crate::decode::NamePool;
 use crate::ledger::Share;
 use crate::metrics::{IngestMetrics, Rejected, SparkplugNoted};
 use crate::reject_counts::RejectCounts;
@@ -43,7 +43,7 @@ pub(super) struct Shared {
     pub(super) templates: Arc<TopicTemplates>,
     pub(super) eras: Arc<EraWatch>,
     pub(super) era_keeper: Arc<EraKeeper>,
-    pub(super) names: Arc<NamePool>,
+    pub(super) sorters: Sorters,
     pub(super) shards: Vec<OnceLock<Arc<ShardQueue>>>,
     pub(super) start_shard: StartShard,
     pub(super) rejects: Keeper,
@@ -64,9 +64,15 @@ pub(super) struct Tasks {
 }
 
 impl Shared {
+    /// Lends a sorter to `work`.
+    pub(super) fn with_sorter<T>(&self, work: impl FnOnce(&mut Sorter) -> T) -> T {
+        self.sorters.with(|| self.sorter(), work)
+    }
+
+    /// A sorter that knows nothing yet.
     pub(super) fn sorter(&self) -> Sorter {
         let (templates, eras) = (Arc::clone(&self.templates), Arc::clone(&self.eras));
-        let (names, sessions) = (Arc::clone(&self.names), Arc::clone(&self.sessions));
+        let (names, sessions) = (Arc::clone(&self.sorters.names), Arc::clone(&self.sessions));
         Sorter::new(&self.config, templates, eras, (names, sessions, self.metrics.clone()))
     }
 

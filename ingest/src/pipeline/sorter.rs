@@ -1,9 +1,8 @@
 //! Sorts messages: decodes each, checks its times, and lays the points of a group into the batches of their shards.
 //!
-//! Belongs to one connection and keeps what repeats there: topics and names. No I/O, no waiting: the time is given. A
+//! Serves one group at a time, of whatever connection, and keeps what repeats: topics and names. No I/O, no waiting: the time is given. A
 //! message is atomic: all of its points are laid out, or it is refused (I7).
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ use crate::source::{Command, Publish};
 use crate::sparkplug::{Arrived, Occasion, Sessions, Why};
 use crate::topic::{Rules, TopicError, TopicTemplates};
 
-/// Sorts the messages of one connection.
+/// Sorts the messages of a group.
 #[derive(Debug)]
 pub(super) struct Sorter {
     watch: Arc<EraWatch>,
@@ -47,12 +46,6 @@ pub(super) struct Sorter {
     /// Whether messages are taken again.
     replays: bool,
     effects: Option<Effects>,
-}
-
-thread_local! {
-    /// Memory for one group: of each thread and not of each connection, so that it stays in the processor's caches and
-    /// ten thousand connections cost none of it.
-    static SPARE: Cell<Scratch> = Cell::default();
 }
 
 /// What is known of a group while it is sorted.
@@ -130,8 +123,8 @@ impl Sorter {
         self.routes.trim();
         if self.decoder.names().len() > self.metrics_max {
             self.decoder.forget_names();
+            self.scratch.placed.forget_names();
         }
-        self.scratch = SPARE.take();
         self.scratch.message.forget_all();
         self.scratch.skews.clear();
         self.windows.clear();
@@ -208,11 +201,6 @@ impl Sorter {
     /// For each message of the current group that has a time of its own: how long before its receipt its newest time is.
     pub(super) fn skews(&self) -> &[f64] {
         &self.scratch.skews
-    }
-
-    /// Gives the memory of a group back that was laid out.
-    pub(super) fn rest(&mut self) {
-        SPARE.set(std::mem::take(&mut self.scratch));
     }
 
     /// Decodes a message of a Sparkplug node by its session, and notes what it says about that.

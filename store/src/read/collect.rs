@@ -11,7 +11,7 @@ use super::series::{SeriesTable, SourceRow};
 use super::{Excess, ReadFailure, ReadLimits, Sample};
 use crate::catalog::{CatalogIndex, Selection, SourceIndex};
 use crate::codec::Run;
-use crate::codec::segment::{Limits, MetricPosition, Segment, SegmentError};
+use crate::codec::segment::{Heading, Limits, MetricPosition, Segment, SegmentError};
 use crate::layout::{Place, SegmentRow};
 use crate::model::{CatalogN, Metric, TimeRange, Timestamp, Value};
 use crate::rollup::WindowState;
@@ -172,11 +172,14 @@ impl Bucket<'_> {
         wanted: &Wanted,
         table: &mut SeriesTable<T>,
     ) -> Result<Spent, SegmentError> {
-        let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
-        let ns = segment.sources().map(|(n, _)| n);
-        let sources = self.catalog.resolve(self.place.shard, row.writer, ns);
-        let runs = wanted_runs(&segment, &sources, wanted, table);
+        let heading = Heading::decode(row.body.clone(), Limits::DEFAULT)?;
+        let sources = self.catalog.resolve(self.place.shard, row.writer, heading.sources());
         let mut spent = Spent::default();
+        if !sources.iter().flatten().any(|&source| wanted.selection.sources.contains(source)) {
+            return Ok(spent);
+        }
+        let segment = heading.segment(Limits::DEFAULT)?;
+        let runs = wanted_runs(&segment, &sources, wanted, table);
         if !runs.is_empty() {
             for (position, metric) in segment.metric_positions() {
                 if wanted.selection.wants(metric.as_str()) {

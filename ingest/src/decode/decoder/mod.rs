@@ -1,4 +1,4 @@
-//! The decoder of a connection: one for all formats, because slots of names must mean one thing to its messages.
+//! The decoder: one for all formats, because slots of names must mean one thing to all messages of a group.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ pub struct Payload<'a> {
     pub received_at: Timestamp,
 }
 
-/// Decodes the payloads of one connection; keeps the names it has seen.
+/// Decodes payloads; keeps the names it has seen.
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecodeLimits,

@@ -76,8 +76,21 @@ impl Shapes {
     }
 }
 
-impl Segment {
-    /// Decodes `body`. Columns are checked when they are read.
+/// The beginning of a segment, which says what is in it and of whom: enough to pass over those that a reader of few
+/// sources does not need, which is most of them. The checksum of the whole was right.
+#[derive(Debug)]
+pub struct Heading {
+    body: Bytes,
+    metrics: Vec<Metric>,
+    points: usize,
+    sources: Vec<CatalogN>,
+    starts: Vec<u32>,
+    /// How many bytes come after it, but for the checksum.
+    rest: usize,
+}
+
+impl Heading {
+    /// Decodes the beginning of `body`.
     pub fn decode(body: Bytes, limits: Limits) -> Result<Self, SegmentError> {
         let mut reader = Reader::new(content(&body)?);
         let metrics = parse_metrics(&mut reader)?;
@@ -89,6 +102,20 @@ impl Segment {
             return Err(SegmentError::TooManyPoints { points, limit: limits.points_max });
         }
         let (sources, starts) = parse_sources(points, &mut reader)?;
+        let rest = reader.remaining();
+        Ok(Self { body, metrics, points, sources, starts, rest })
+    }
+
+    /// The sources, ascending.
+    pub fn sources(&self) -> impl ExactSizeIterator<Item = CatalogN> {
+        self.sources.iter().copied()
+    }
+
+    /// Decodes the rest.
+    pub fn segment(self, limits: Limits) -> Result<Segment, SegmentError> {
+        let Self { body, metrics, points, sources, starts, rest } = self;
+        let end = body.len() - CRC_BYTES;
+        let mut reader = Reader::new(body.get(end - rest..end).unwrap_or_default());
         let times = parse_times(points, &starts, &mut reader)?;
         let shapes = parse_shapes(points, metrics.len(), limits, &mut reader)?;
         let mut columns = columns(points, metrics.len(), &shapes);
@@ -96,9 +123,16 @@ impl Segment {
         if samples > limits.samples_max {
             return Err(SegmentError::TooManySamples { samples, limit: limits.samples_max });
         }
-        parse_places(&mut columns, body.len() - CRC_BYTES, &mut reader)?;
+        parse_places(&mut columns, end, &mut reader)?;
         let layouts = OnceLock::new();
-        Ok(Self { body, metrics, sources, starts, times, shapes, columns, samples, layouts })
+        Ok(Segment { body, metrics, sources, starts, times, shapes, columns, samples, layouts })
+    }
+}
+
+impl Segment {
+    /// Decodes `body`. Columns are checked when they are read.
+    pub fn decode(body: Bytes, limits: Limits) -> Result<Self, SegmentError> {
+        Heading::decode(body, limits)?.segment(limits)
     }
 }
 

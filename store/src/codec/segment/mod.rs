@@ -40,7 +40,7 @@ use crate::model::{CatalogN, NameError, Timestamp, Value};
 use super::bytes::Malformed;
 
 pub use build::SegmentBuilder;
-pub use decode::Segment;
+pub use decode::{Heading, Segment};
 pub use read::{Column, Samples};
 
 const VERSION: u8 = 1;

@@ -131,7 +131,10 @@ proptest! {
 
     #[test]
     fn one_source_and_one_metric_are_read_alone(rows in rows()) {
-        let segment = decode(encode(&rows)).unwrap();
+        let heading = Heading::decode(encode(&rows), Limits::DEFAULT).unwrap();
+        let told: Vec<CatalogN> = heading.sources().collect();
+        let segment = heading.segment(Limits::DEFAULT).unwrap();
+        prop_assert!(segment.sources().map(|(source, _)| source).eq(told));
         let expected = expected(&rows);
         for (source, points) in segment.sources() {
             let of_source: Vec<_> = expected.iter().filter(|s| s.0 == source.get()).cloned().collect();
