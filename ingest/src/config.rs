@@ -56,7 +56,7 @@ impl MemoryLimits {
     pub const IN_FLIGHT_BYTES_MIN: usize = 1024 * 1024;
     /// What a message costs beyond its bytes.
     pub const MESSAGE_OVERHEAD: usize = 64;
-    /// As many sources as a shard has at most; a hundred megabytes at most.
+    /// As many as the sources that a shard takes by default; some tens of megabytes where topics are short.
     pub const TOPICS_DEFAULT: usize = 200_000;
     /// More than any fleet has by design.
     pub const METRICS_DEFAULT: usize = 10_000;

@@ -280,7 +280,7 @@ mod tests {
         BatchLimits { messages_max: 100, samples_max: 4, bytes_max: 1_000_000 }
     }
 
-    /// Lays a point of two metrics in, as a connection that knows `names` would.
+    /// Lays a point of two metrics in, as a sorter that knows `names` would.
     fn lay(queue: &ShardQueue, names: &[Metric; 2], entered: &mut Entered) {
         let device = Device::new("d").unwrap();
         let source = Arc::new(Source::new(Tenant::new("t").unwrap(), device, Tags::default()));

@@ -1,7 +1,7 @@
 //! Sorts messages: decodes each, checks its times, and lays the points of a group into the batches of their shards.
 //!
-//! Serves one group at a time, of whatever connection, and keeps what repeats: topics and names. No I/O, no waiting: the time is given. A
-//! message is atomic: all of its points are laid out, or it is refused (I7).
+//! Serves one group at a time, of whatever connection, and keeps what repeats: topics and names. No I/O, no waiting:
+//! the time is given. A message is atomic: all of its points are laid out, or it is refused (I7).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(super) struct Sorter {
     effects: Option<Effects>,
 }
 
-/// What is known of a group while it is sorted.
+/// What is known of a group while it is sorted; its memory is used again for the next one.
 #[derive(Debug, Default)]
 struct Scratch {
     message: Message,
