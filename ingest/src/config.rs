@@ -41,7 +41,8 @@ pub struct MemoryLimits {
     pub in_flight_bytes_max: usize,
     /// Most bytes of a payload that is looked into; larger ones are kept as rejects.
     pub payload_bytes_max: usize,
-    /// Most topics whose sources are kept at hand, for each group that is sorted at the same time.
+    /// Most topics whose sources are kept at hand, for each group that is sorted at the same time; long ones count as
+    /// several.
     pub topics_max: usize,
     /// Most metric names that are kept at hand, for each group that is sorted at the same time.
     pub metrics_max: usize,

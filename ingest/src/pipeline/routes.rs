@@ -1,5 +1,5 @@
 //! Sources that connections have named: topic and tags → [`Source`], so that a message of a known device costs a
-//! comparison. Pure; bounded by forgetting everything where too much is known (I6).
+//! comparison. Pure; bounded by forgetting everything where too much is known, long names counted as several (I6).
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use crate::skews::SkewCell;
 use crate::sparkplug::SparkplugTopic;
 use crate::topic::{Captured, TopicError, TopicTemplates};
 
+/// A topic of fewer bytes counts one.
+const ORDINARY_BYTES: usize = 256;
+
 /// Topics that are at hand.
 #[derive(Debug)]
 pub(super) struct Routes {
@@ -20,6 +23,7 @@ pub(super) struct Routes {
     hasher: DefaultHashBuilder,
     topics: HashTable<u32>,
     entries: Vec<Entry>,
+    /// How many topics and tags are known, by [`weight`].
     known: usize,
     known_max: usize,
     /// The topic that came last.
@@ -124,7 +128,7 @@ impl Routes {
         topics.insert_unique(hash, index, |&index| {
             entries.get(at(index)).map_or(0, |entry| hasher.hash_one(&*entry.topic))
         });
-        self.known += 1;
+        self.known += weight(topic.len());
         Ok(index)
     }
 
@@ -167,9 +171,14 @@ impl Routes {
         }
         let source = Arc::new(with_tags(&entry.source, tags)?);
         entry.seldom.get_or_insert_default().tagged.insert(tags.into(), Arc::clone(&source));
-        self.known += 1;
+        self.known += weight(tags.len());
         Ok(source)
     }
+}
+
+/// How much a topic of so many bytes counts, or tags: those of ordinary length count one.
+const fn weight(bytes: usize) -> usize {
+    1 + bytes / ORDINARY_BYTES
 }
 
 /// A position in 32 bits: there are at most as many topics as configuration allows (I6).
@@ -246,6 +255,12 @@ mod tests {
             let route = routes.route(format!("n/d{i}").as_bytes()).unwrap();
             routes.source(route, "k\0v\0").unwrap();
             assert!(routes.known <= 12 && routes.entries.len() <= 12, "{}", routes.known);
+        }
+        for i in 0..100 {
+            routes.trim();
+            let long = format!("{}/{}{i}", "n".repeat(250), "d".repeat(250));
+            routes.route(long.as_bytes()).unwrap();
+            assert!(routes.entries.len() <= 6, "long topics count as several: {}", routes.entries.len());
         }
     }
 }

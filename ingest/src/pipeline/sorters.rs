@@ -4,14 +4,16 @@
 //! memory for ten thousand connections as for one (I6).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::sorter::Sorter;
 use crate::decode::NamePool;
 
 /// All sorters.
 pub(super) struct Sorters {
-    /// Those that nobody uses; the one that was used last is the first to be used again.
-    idle: Mutex<Vec<Sorter>>,
+    /// Those that nobody uses, each with the thread that used it last, whose processor's caches may hold what it knows;
+    /// the one that was used last of all comes last.
+    idle: Mutex<Vec<(ThreadId, Sorter)>>,
     /// What they share.
     pub(super) names: Arc<NamePool>,
 }
@@ -24,14 +26,22 @@ impl Sorters {
 
     /// Lends a sorter, which `make` makes where all are in use. One that `work` panicked with does not come back.
     pub(super) fn with<T>(&self, make: impl FnOnce() -> Sorter, work: impl FnOnce(&mut Sorter) -> T) -> T {
-        let idle = self.idle().pop();
-        let mut sorter = idle.unwrap_or_else(make);
+        let thread = thread::current().id();
+        let mut sorter = self.take(thread).unwrap_or_else(make);
         let done = work(&mut sorter);
-        self.idle().push(sorter);
+        self.idle().push((thread, sorter));
         done
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Sorter>> {
+    /// The sorter that `thread` used last, or else the one that anybody did.
+    fn take(&self, thread: ThreadId) -> Option<Sorter> {
+        let mut idle = self.idle();
+        let at = idle.iter().rposition(|(last, _)| *last == thread);
+        let at = at.or(idle.len().checked_sub(1))?;
+        Some(idle.remove(at).1)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(ThreadId, Sorter)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -13,7 +13,7 @@ use super::chosen::Chosen;
 use super::compute::{Work, compute};
 use super::explain::Explain;
 use super::lasts::{Last, Lasts};
-use super::live::{Followed, LastsOf};
+use super::live::{Few, Followed, LastsOf};
 use super::named::named;
 use super::presence::SeriesSet;
 use super::reader::Reader;
@@ -252,7 +252,11 @@ impl<W: Wide> Reader<W> {
     ) -> Result<Vec<(SourceIndex, Metric, Sample)>, ReadFailure> {
         let place = bucket.place;
         let is_raw_gone = bucket.seal.is_some() && self.options.shelf().raw_expired(place.bucket);
-        let live = if is_raw_gone { Followed::Nothing } else { self.live(bucket, explain).await? };
+        let live = if is_raw_gone {
+            Followed::Nothing
+        } else {
+            self.live(bucket, Few::of(sources.iter(), &chosen.selection.metrics), explain).await?
+        };
         let base = self.base(chosen, bucket, sources, explain).await?;
         let selection = || Selection { sources: sources.clone(), metrics: chosen.selection.metrics.clone() };
         self.lasts_over(bucket, (base.as_deref(), &live), (missing, selection), explain).await

@@ -8,7 +8,7 @@ use crate::codec::Run;
 use crate::model::Metric;
 
 /// A source in a [`SeriesTable`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SourceRow(usize);
 
 /// A metric in a [`SeriesTable`].

@@ -235,7 +235,7 @@ async fn a_bucket_with_too_many_series_is_searched_and_not_kept() {
     let lasts_kept = reader(&wide, ReadLimits { lasts_bytes_max: 1_600_000, ..limits });
     let nothing_kept = reader(&wide, ReadLimits { lasts_bytes_max: 160_000, ..limits });
     let mut merged = Vec::new();
-    for selector in [of("d7"), of("d299"), of("d7"), all()] {
+    for selector in [all(), of("d7"), of("d299"), all()] {
         let latest = all_kept.latest(&selector).await.unwrap();
         let of_all = series(&all_kept, &selector).await;
         let mut segments = vec![latest.explain.segments_merged];
@@ -256,6 +256,33 @@ async fn a_bucket_with_too_many_series_is_searched_and_not_kept() {
 }
 
 #[tokio::test]
+async fn a_few_sources_are_followed_apart_from_the_rest() {
+    let wide = many_series().await;
+    let reader = reader(&wide, ReadLimits::default());
+    reader.latest(&all()).await.unwrap();
+    let mut batch = Points::default();
+    let metric = batch.metric(Metric::new("x").unwrap());
+    for (device, millis, value) in [("d7", 200, 1_000), ("d8", 300, 2_000), ("d7", 400, 3_000)] {
+        let source = batch.source(&source(device));
+        batch.value(metric, Value::I64(value));
+        batch.finish_point(source, Timestamp::EPOCH.saturating_add(Duration::from_millis(millis)));
+    }
+    append(&wide, &batch, WriterId::from_random(6)).await;
+    let fresh = self::reader(&wide, ReadLimits::default());
+    fresh.latest(&self::all()).await.unwrap();
+    for selector in [of("d7"), of("d9"), of("d7")] {
+        let found = reader.latest(&selector).await.unwrap();
+        assert_eq!(found.explain.segments_merged, 1, "each query takes what is new by itself");
+        assert_eq!(samples_of(&found), samples_of(&fresh.latest(&selector).await.unwrap()));
+        assert_eq!(series(&reader, &selector).await, series(&fresh, &selector).await);
+    }
+    let all = reader.latest(&all()).await.unwrap();
+    assert_eq!(all.explain.segments_merged, 1, "nobody has followed the others");
+    assert_eq!(reader.latest(&of("d7")).await.unwrap().explain.segments_merged, 0, "now somebody has");
+    assert_eq!(samples_of(&all), samples_of(&fresh.latest(&self::all()).await.unwrap()));
+}
+
+#[tokio::test]
 async fn what_is_given_up_while_a_query_goes_on_is_searched() {
     let wide = many_series().await;
     let reader = reader(&wide, ReadLimits::default());
@@ -263,7 +290,7 @@ async fn what_is_given_up_while_a_query_goes_on_is_searched() {
     let (bucket, selection) = (&snapshot.buckets[0], &snapshot.selection);
     let missing = reader.catalog().series(selection);
     let mut explain = Explain::default();
-    let followed = reader.live(bucket, &mut explain).await.unwrap();
+    let followed = reader.live(bucket, None, &mut explain).await.unwrap();
     let found = async |followed| {
         let wanted = (&missing, || Selection::clone(selection));
         reader.lasts_over(bucket, (None, followed), wanted, &mut Explain::default()).await.unwrap()

@@ -1,5 +1,6 @@
 //! Queries beside the load: a few that dashboards ask, each again and again at its own pace, whatever the others take,
-//! and of another device each time.
+//! and of another device each time. They begin with the load and count once it is measured: a dashboard that has just
+//! been opened waits longer, once.
 //!
 //! The time of asking is the client's: with HTTP over a connection that stays, on a machine that is busy.
 
@@ -54,8 +55,16 @@ const QUESTIONS: [Question; 5] = [
 
 /// Queries that run until they are told to stop.
 pub(super) struct Queries {
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     tasks: Vec<JoinHandle<anyhow::Result<QueryReport>>>,
+}
+
+/// What becomes of queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    WarmUp,
+    Measure,
+    Stop,
 }
 
 /// How one query did.
@@ -69,13 +78,18 @@ pub(super) struct QueryReport {
 impl Queries {
     /// Asks for so many devices.
     pub(super) fn start(http: SocketAddr, devices: u32) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let ask = |question| tokio::spawn(ask_again(http, question, devices.max(1), stopped.clone()));
-        Self { tasks: QUESTIONS.map(ask).into_iter().collect(), stop }
+        let (phase, watched) = watch::channel(Phase::WarmUp);
+        let ask = |question| tokio::spawn(ask_again(http, question, devices.max(1), watched.clone()));
+        Self { tasks: QUESTIONS.map(ask).into_iter().collect(), phase }
+    }
+
+    /// From now on answers count.
+    pub(super) fn begin_measuring(&self) {
+        self.phase.send_replace(Phase::Measure);
     }
 
     pub(super) async fn finish(self) -> anyhow::Result<Vec<QueryReport>> {
-        self.stop.send_replace(true);
+        self.phase.send_replace(Phase::Stop);
         let mut reports = Vec::with_capacity(self.tasks.len());
         for task in self.tasks {
             reports.push(task.await??);
@@ -88,7 +102,7 @@ async fn ask_again(
     http: SocketAddr,
     question: Question,
     devices: u32,
-    mut stopped: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<QueryReport> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
     let (mut latencies, mut failed) = (Latencies::new()?, 0);
@@ -97,18 +111,19 @@ async fn ask_again(
     for n in 0_u32.. {
         tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            _ = phase.wait_for(|phase| *phase == Phase::Stop) => break,
             _ = ticks.tick() => {}
         }
         let device = format!("sensor-{:05}", n.wrapping_mul(STEP) % devices);
         let url = format!("http://{http}{}", question.path.replace("{}", &device));
-        let agent = agent.clone();
+        let (agent, counts) = (agent.clone(), *phase.borrow() == Phase::Measure);
         let asked = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             let answered = agent.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_vec());
             (answered.with_context(|| format!("GET {url}")), began.elapsed())
         });
         match asked.await? {
+            _ if !counts => {}
             (Ok(_), took) => latencies.record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), 1),
             (Err(error), _) => {
                 tracing::debug!(query = question.name, error = format!("{error:#}"), "a query failed");

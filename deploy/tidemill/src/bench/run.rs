@@ -63,13 +63,14 @@ async fn measure(plan: &Plan, system: &System, stop: &mut StopSignals) -> anyhow
     let begun = system.metrics().await?;
     let generator = open(&load, system, stop).await?;
     generator.set(Phase::Send);
+    let devices = load.devices.max(load.connections);
+    let queries = system.http().filter(|_| plan.queries).map(|http| Queries::start(http, devices));
     let mut watch = Watch { plan, system, generator: &generator, stop };
     if watch.wait(Until::Elapsed(plan.warm_up)).await? {
         return Err(early_end(generator).await);
     }
-    let devices = load.devices.max(load.connections);
-    let queries = system.http().filter(|_| plan.queries).map(|http| Queries::start(http, devices));
     generator.begin_measuring();
+    queries.iter().for_each(Queries::begin_measuring);
     let before = mark(&generator, system).await?;
     let interrupted = watch.wait(plan.until).await?;
     generator.end_measuring();

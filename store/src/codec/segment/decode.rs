@@ -81,7 +81,8 @@ impl Shapes {
 #[derive(Debug)]
 pub struct Heading {
     body: Bytes,
-    metrics: Vec<Metric>,
+    /// How many bytes the names of its metrics and all that follows take, but for the checksum.
+    named: usize,
     points: usize,
     sources: Vec<CatalogN>,
     starts: Vec<u32>,
@@ -93,7 +94,8 @@ impl Heading {
     /// Decodes the beginning of `body`.
     pub fn decode(body: Bytes, limits: Limits) -> Result<Self, SegmentError> {
         let mut reader = Reader::new(content(&body)?);
-        let metrics = parse_metrics(&mut reader)?;
+        let named = reader.remaining();
+        pass_metrics(&mut reader)?;
         let points = reader.length("the number of points")?;
         if points == 0 {
             return Err(Malformed::Invalid("it has no points").into());
@@ -103,7 +105,7 @@ impl Heading {
         }
         let (sources, starts) = parse_sources(points, &mut reader)?;
         let rest = reader.remaining();
-        Ok(Self { body, metrics, points, sources, starts, rest })
+        Ok(Self { body, named, points, sources, starts, rest })
     }
 
     /// The sources, ascending.
@@ -113,9 +115,11 @@ impl Heading {
 
     /// Decodes the rest.
     pub fn segment(self, limits: Limits) -> Result<Segment, SegmentError> {
-        let Self { body, metrics, points, sources, starts, rest } = self;
+        let Self { body, named, points, sources, starts, rest } = self;
         let end = body.len() - CRC_BYTES;
-        let mut reader = Reader::new(body.get(end - rest..end).unwrap_or_default());
+        let last = |bytes: usize| Reader::new(body.get(end - bytes..end).unwrap_or_default());
+        let metrics = parse_metrics(&mut last(named))?;
+        let mut reader = last(rest);
         let times = parse_times(points, &starts, &mut reader)?;
         let shapes = parse_shapes(points, metrics.len(), limits, &mut reader)?;
         let mut columns = columns(points, metrics.len(), &shapes);
@@ -162,6 +166,15 @@ fn parse_metrics(reader: &mut Reader<'_>) -> Result<Vec<Metric>, SegmentError> {
         return Err(Malformed::Invalid("a metric is named twice").into());
     }
     Ok(metrics)
+}
+
+/// Passes over the names of metrics.
+fn pass_metrics(reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    for _ in 0..reader.count(2, "metrics")? {
+        let length = reader.length("a metric")?;
+        reader.take(length, "a metric")?;
+    }
+    Ok(())
 }
 
 fn parse_sources(points: usize, reader: &mut Reader<'_>) -> Result<(Vec<CatalogN>, Vec<u32>), Malformed> {

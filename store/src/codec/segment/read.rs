@@ -35,10 +35,25 @@ impl Column {
 
     /// The points of the values: a point may come twice, or not at all.
     pub fn points(&self) -> impl ExactSizeIterator<Item = usize> {
-        (0..self.values.len()).map(|at| match &self.points {
+        (0..self.values.len()).map(|at| self.point(at))
+    }
+
+    /// Where the values of `points` stand.
+    pub fn of_points(&self, points: &Range<usize>) -> Range<usize> {
+        let count = self.values.len();
+        let place = |point: usize| match &self.points {
+            Points::From(first) => point.saturating_sub(*first).min(count),
+            Points::Each(points) => points.partition_point(|&at| index(at) < point),
+        };
+        place(points.start)..place(points.end)
+    }
+
+    /// The point of the value that stands at `at`.
+    pub fn point(&self, at: usize) -> usize {
+        match &self.points {
             Points::From(first) => first + at,
             Points::Each(points) => points.get(at).map_or(0, |&point| index(point)),
-        })
+        }
     }
 
     /// Each value with its point, in stored order.

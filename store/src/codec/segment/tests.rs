@@ -141,11 +141,18 @@ proptest! {
             prop_assert!(same(&flatten(&segment, points.clone()), &of_source));
             prop_assert_eq!(segment.points_of(source), points.clone());
             for metric in segment.metrics() {
-                let column = segment.column(segment.metric(metric.as_str()).unwrap(), points.clone()).unwrap();
+                let position = segment.metric(metric.as_str()).unwrap();
+                let column = segment.column(position, points.clone()).unwrap();
                 let read: Vec<_> = column.iter().map(|(point, value)| (segment.times()[point].nanos(), value)).collect();
                 let wanted: Vec<_> = of_source
                     .iter().filter(|s| s.2 == metric.as_str()).map(|s| (s.1, s.3.clone())).collect();
-                prop_assert_eq!(read, wanted);
+                prop_assert_eq!(&read, &wanted);
+                let whole = segment.column(position, segment.all()).unwrap();
+                let of_whole: Vec<_> = whole
+                    .of_points(&points)
+                    .map(|at| (segment.times()[whole.point(at)].nanos(), whole.values().get(at).unwrap()))
+                    .collect();
+                prop_assert_eq!(of_whole, wanted);
                 prop_assert!(column.points().all(|point| points.contains(&point) && segment.source(point) == source));
             }
         }

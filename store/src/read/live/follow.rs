@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::few::Few;
 use super::over::Overs;
-use super::place::SERIES_BYTES;
+use super::place::{Live, SERIES_BYTES};
 use super::series::Grid;
 use super::tails::SharedLive;
+use super::unpacked::Unpacked;
 use crate::catalog::{CatalogIndex, Selection, SourceSet};
 use crate::layout::SegmentRow;
 use crate::model::{Seq, TimeRange};
@@ -29,7 +31,14 @@ use crate::read::{ReadFailure, Selector};
 use crate::wide::Wide;
 
 /// How often what was asked for lately is followed between queries.
-const KEEP_UP_EVERY: Duration = Duration::from_millis(20);
+const KEEP_UP_EVERY: Duration = Duration::from_millis(50);
+
+/// A few sources are looked for in what came since all were followed, up to so many bytes; where that is more, all are
+/// followed, and the next query finds it done.
+const APART_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// So many bytes of segments are unpacked and taken at once.
+const GROUP_BYTES: usize = 64 * 1024;
 
 /// What is kept of what no seal covers in a bucket.
 #[derive(Debug)]
@@ -46,18 +55,23 @@ pub(in crate::read) enum Followed {
 pub(in crate::read) type Missing = HashMap<SeriesKey, Vec<TimeRange>>;
 
 impl<W: Wide> Reader<W> {
-    /// What no seal covers in a bucket, up to date.
+    /// What no seal covers in a bucket, up to date; of `few` sources alone where a query wants no more.
     pub(in crate::read) async fn live(
         &self,
         bucket: &BucketState,
+        few: Option<Few>,
         explain: &mut Explain,
     ) -> Result<Followed, ReadFailure> {
         if bucket.marks.is_empty() {
             return Ok(Followed::Nothing);
         }
-        let live = self.tails.of(bucket, self.grid(bucket));
-        let Some(ends) = live.kept().map(|kept| kept.ends()) else { return Ok(Followed::TooMuch) };
+        let all = self.tails.of(bucket, self.grid(bucket));
+        let Some(ends) = all.kept().map(|kept| kept.ends()) else { return Ok(Followed::TooMuch) };
         let segments = fetch(&*self.wide, &self.head, (bucket, &ends), self.limits.bucket_bytes_max).await?;
+        let live = match few.filter(|_| segments.bytes <= APART_BYTES_MAX) {
+            Some(few) => all.apart(Arc::new(few)),
+            None => all,
+        };
         self.follow_in(bucket, &live, segments, explain).await?;
         Ok(if live.kept().is_some() { Followed::Kept(live) } else { Followed::TooMuch })
     }
@@ -121,7 +135,9 @@ impl<W: Wide> Reader<W> {
         asked: &Asked,
         explain: &mut Explain,
     ) -> Result<Overs, ReadFailure> {
-        let live = match self.live(bucket, explain).await {
+        let sources = asked.chosen.of(bucket);
+        let wanted = sources.sources.iter().map(|(_, source)| *source);
+        let live = match self.live(bucket, Few::of(wanted, &asked.chosen.selection.metrics), explain).await {
             Ok(Followed::Kept(live)) => live,
             Ok(Followed::Nothing) => return Ok(Overs::new()),
             // Or a segment is damaged, which may lie outside of what is asked for.
@@ -130,7 +146,7 @@ impl<W: Wide> Reader<W> {
             }
             Err(failure) => return Err(failure),
         };
-        let (asked_of, sources) = (asked.clone(), asked.chosen.of(bucket));
+        let asked_of = asked.clone();
         let work = Work::Decode(sources.sources.len() * SERIES_BYTES);
         let overs =
             compute(work, move || live.lock().overs(&asked_of.chosen.selection, &sources, asked_of.range));
@@ -244,22 +260,47 @@ fn segments_bytes(bucket: &BucketState, live: &SharedLive, segments: &Fetched) -
     segments.rows().filter(|row| !live.has(row, covered(bucket, row))).map(|row| row.body.len()).sum()
 }
 
-/// Takes segments one by one, so that others need not wait for all of them; ends where that is too much to be kept.
+/// Takes segments a group at a time, so that others need not wait for all of them; ends where that is too much to be
+/// kept.
 fn take_all<'a>(
     (catalog, bucket): (&CatalogIndex, &BucketState),
     (live, bytes_max): (&SharedLive, usize),
     rows: impl Iterator<Item = &'a SegmentRow>,
 ) -> Result<(usize, usize), ReadFailure> {
     let (mut taken, mut bytes, place) = (0, 0, bucket.place);
-    for row in rows {
+    let mut rows = rows.peekable();
+    while rows.peek().is_some() {
+        let Some((group, few)) = live.kept().map(|live| (next_group((&live, bucket), &mut rows), live.few()))
+        else {
+            break;
+        };
+        let mut unpacked = Vec::with_capacity(group.len());
+        for row in group {
+            let failed = |source| ReadFailure::Segment { place, writer: row.writer, seq: row.seq, source };
+            unpacked.extend(Unpacked::of(row, (catalog, place.shard), few.as_deref()).map_err(failed)?);
+        }
         let Some(mut live) = live.kept() else { break };
-        let took = live
-            .take(catalog, (place.shard, covered(bucket, row)), row)
-            .map_err(|source| ReadFailure::Segment { place, writer: row.writer, seq: row.seq, source })?;
+        let took = live.take(&unpacked, |row| covered(bucket, row));
         live.bound(bytes_max);
         drop(live);
-        taken += usize::from(took);
-        bytes += if took { row.body.len() } else { 0 };
+        taken += took.len();
+        bytes += took.iter().map(|row| row.body.len()).sum::<usize>();
     }
     Ok((taken, bytes))
+}
+
+/// Segments that were not taken yet, as many as are unpacked at once.
+fn next_group<'a>(
+    (live, bucket): (&Live, &BucketState),
+    rows: &mut impl Iterator<Item = &'a SegmentRow>,
+) -> Vec<&'a SegmentRow> {
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    for row in rows.filter(|row| !live.has(row, covered(bucket, row))) {
+        group.push(row);
+        bytes += row.body.len();
+        if bytes >= GROUP_BYTES {
+            break;
+        }
+    }
+    group
 }

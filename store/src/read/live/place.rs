@@ -3,18 +3,20 @@
 //! Each segment is taken once, in any order: what it adds does not depend on what came before. Pure.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::few::Few;
 use super::over::Overs;
 use super::series::{Grid, LiveSeries};
-use crate::catalog::{CatalogIndex, Selection, SourceIndex};
-use crate::codec::segment::{Limits, Segment, SegmentError};
+use super::unpacked::{Samples, Unpacked};
+use crate::catalog::{Selection, SourceIndex};
 use crate::layout::SegmentRow;
-use crate::model::{Metric, Seq, Shard, TimeRange, Timestamp, WriterId};
-use crate::read::Sample;
+use crate::model::{Metric, Seq, TimeRange, WriterId};
 use crate::read::chosen::ShardSources;
-use crate::read::lasts::{Arrival, Last};
+use crate::read::lasts::Last;
 use crate::read::series::{MetricColumn, SeriesTable, SourceRow};
 
 /// About how many bytes a series with some samples and folds takes.
@@ -31,6 +33,9 @@ struct Taken {
     beyond: BTreeSet<Seq>,
 }
 
+/// The points of one source in one segment, which is given by its place among those that are taken.
+type OfSource = (SourceRow, usize, Range<usize>);
+
 /// From where on segments have to be looked for, by writer; of others from where their seal ends.
 pub(in crate::read) type Ends = HashMap<WriterId, Seq>;
 
@@ -39,6 +44,8 @@ pub(in crate::read) type Ends = HashMap<WriterId, Seq>;
 pub(in crate::read) struct Live {
     /// Without one only last samples are kept.
     grid: Option<Grid>,
+    /// Whom it is about, where that is not all.
+    few: Option<Arc<Few>>,
     taken: HashMap<WriterId, Taken>,
     series: SeriesTable<LiveSeries>,
     /// Whether there are more series than are kept: then nothing is.
@@ -63,6 +70,22 @@ impl Live {
         Self { grid, ..Self::default() }
     }
 
+    /// What it has of `few`, to go on from there with these alone.
+    pub(super) fn apart(&self, few: Arc<Few>) -> Self {
+        let mut series = SeriesTable::<LiveSeries>::default();
+        let rows = few.sources().filter_map(|source| Some((source, self.series.row_of(source)?)));
+        for (source, known_row) in rows {
+            for (metric, known_column) in self.series.columns().filter(|(metric, _)| few.wants(metric)) {
+                let Some(known) = self.series.get(known_row, known_column) else { continue };
+                let (row, column) = (series.row(source), series.column(metric));
+                let slot = series.slot(row, column, metric);
+                series.at(slot).into_iter().for_each(|series| series.clone_from(known));
+            }
+        }
+        let (grid, taken, is_given_up) = (self.grid, self.taken.clone(), self.is_given_up);
+        Self { grid, few: Some(few), taken, series, is_given_up }
+    }
+
     /// From where on segments are new.
     pub(super) fn ends(&self) -> Ends {
         self.taken.iter().map(|(writer, taken)| (*writer, taken.next)).collect()
@@ -75,71 +98,69 @@ impl Live {
             || taken.is_some_and(|taken| row.seq < taken.next || taken.beyond.contains(&row.seq))
     }
 
-    /// Takes a segment, unless it was taken already. One that names a source which is not known yet is left for
-    /// later: it was not acknowledged when the query began that read its mark.
-    pub(super) fn take(
+    /// Whom it is about, where that is not all.
+    pub(super) fn few(&self) -> Option<Arc<Few>> {
+        self.few.clone()
+    }
+
+    /// Takes those of `segments` that were not taken already; `covered` is where the seal of each writer ends. Series by
+    /// series, so that each is looked up once however many segments it is in. Gives which were taken.
+    pub(super) fn take<'a>(
         &mut self,
-        catalog: &CatalogIndex,
-        (shard, covered): (Shard, Seq),
-        row: &SegmentRow,
-    ) -> Result<bool, SegmentError> {
-        if self.has(row, covered) {
-            return Ok(false);
+        segments: &'a [Unpacked<'_>],
+        covered: impl Fn(&SegmentRow) -> Seq,
+    ) -> Vec<&'a SegmentRow> {
+        let new: Vec<&Unpacked<'_>> =
+            segments.iter().filter(|segment| !self.has(segment.row, covered(segment.row))).collect();
+        let mut runs: Vec<OfSource> = Vec::new();
+        for (at, segment) in new.iter().enumerate() {
+            let of_segment = segment.runs.iter();
+            runs.extend(of_segment.map(|(source, run)| (self.series.row(*source), at, run.clone())));
         }
-        let segment = Segment::decode(row.body.clone(), Limits::DEFAULT)?;
-        let sources = catalog.resolve(shard, row.writer, segment.sources().map(|(n, _)| n));
-        let Some(sources) = sources.into_iter().collect::<Option<Vec<SourceIndex>>>() else {
-            return Ok(false);
-        };
-        self.put_segment(&segment, &sources, Arrival::Segment(row.received_at, row.writer, row.seq))?;
+        // Stable: of each series samples mostly come in the order of time.
+        runs.sort_by_key(|(row, ..)| *row);
+        let metrics: BTreeSet<&Metric> =
+            new.iter().flat_map(|segment| segment.columns.iter().map(|(metric, _)| metric)).collect();
+        for metric in metrics {
+            self.put_metric(metric, &new, &runs);
+        }
+        for segment in &new {
+            self.note(segment.row, covered(segment.row));
+        }
+        new.into_iter().map(|segment| segment.row).collect()
+    }
+
+    /// Notes that a segment is taken.
+    fn note(&mut self, row: &SegmentRow, covered: Seq) {
         let taken =
             self.taken.entry(row.writer).or_insert_with(|| Taken { next: covered, ..Taken::default() });
         taken.beyond.insert(row.seq);
         while taken.beyond.remove(&taken.next) {
             taken.next = taken.next.next();
         }
-        Ok(true)
     }
 
-    fn put_segment(
-        &mut self,
-        segment: &Segment,
-        sources: &[SourceIndex],
-        arrival: Arrival,
-    ) -> Result<(), SegmentError> {
-        let rows: Vec<SourceRow> = sources.iter().map(|source| self.series.row(*source)).collect();
-        let columns: Result<Vec<_>, SegmentError> = segment
-            .metric_positions()
-            .map(|(position, metric)| Ok((metric, segment.column(position, segment.all())?)))
-            .collect();
-        // Nothing is taken of a segment that is damaged.
-        for (metric, values) in columns? {
-            let column = self.series.column(metric);
-            let mut points = values.points().enumerate().peekable();
-            for ((_, of_run), row) in segment.sources().zip(&rows) {
-                let of_run = std::iter::from_fn(|| points.next_if(|(_, point)| *point < of_run.end));
-                let samples = of_run.filter_map(|(at, point)| Some((*segment.times().get(point)?, at)));
-                let mut samples = samples.peekable();
-                if samples.peek().is_none() {
-                    continue;
+    /// Takes the samples of a metric; `runs` are in the order of sources.
+    fn put_metric(&mut self, metric: &Metric, segments: &[&Unpacked<'_>], runs: &[OfSource]) {
+        let column = self.series.column(metric);
+        let columns: Vec<_> = segments.iter().map(|segment| segment.column(metric)).collect();
+        let samples = |(_, segment, run): &OfSource| columns.get(*segment)?.as_ref()?.samples(run);
+        for of_source in runs.chunk_by(|(row, ..), (next, ..)| row == next) {
+            let mut all = of_source.iter().filter_map(samples).peekable();
+            let Some((row, ..)) = of_source.first().filter(|_| all.peek().is_some()) else { continue };
+            let slot = self.series.slot(*row, column, metric);
+            let Some(series) = self.series.at(slot) else { continue };
+            let mut newest: Option<Samples<'_>> = None;
+            for samples in all {
+                if let Some(grid) = &self.grid {
+                    samples.iter().for_each(|sample| series.put(grid, sample.time, sample.value));
                 }
-                let slot = self.series.slot(*row, column, metric);
-                let Some(series) = self.series.at(slot) else { continue };
-                let mut last: Option<(Timestamp, usize)> = None;
-                for (time, at) in samples {
-                    last = last.filter(|(last, _)| time < *last).or(Some((time, at)));
-                    if let (Some(grid), Some(value)) = (&self.grid, values.values().get(at)) {
-                        series.put(grid, time, value);
-                    }
-                }
-                if let Some((time, value)) =
-                    last.and_then(|(time, at)| Some((time, values.values().get(at)?)))
-                {
-                    series.put_last(Last::new(Sample { time, value }, arrival));
-                }
+                newest = newest.filter(|newest| samples.standing() < newest.standing()).or(Some(samples));
+            }
+            if let Some(last) = newest.and_then(|newest| newest.last()) {
+                series.put_last(last);
             }
         }
-        Ok(())
     }
 
     /// The last samples of a metric; `None` where there are none.

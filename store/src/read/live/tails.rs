@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::few::Few;
 use super::place::Live;
 use super::series::Grid;
 use crate::layout::Place;
@@ -30,6 +31,11 @@ impl SharedLive {
     /// To be held for a moment only: never over an await.
     pub(in crate::read) fn lock(&self) -> MutexGuard<'_, Live> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept of `few`, to be followed apart from the rest.
+    pub(super) fn apart(&self, few: Arc<Few>) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().apart(few))))
     }
 
     /// What is kept, to be held as shortly; `None` where it was given up, which another query may do at any time: so
@@ -91,10 +97,13 @@ impl Tails {
     pub(super) fn measure(&self, place: Place, live: &SharedLive) {
         let bytes = {
             let mut live = live.lock();
-            if live.size_bytes() > self.share() {
+            let bytes = live.size_bytes();
+            if bytes > self.share() {
                 live.make_lean();
+                live.size_bytes()
+            } else {
+                bytes
             }
-            live.size_bytes()
         };
         self.lock().update(&place, |kept, before| {
             let is_kept = kept.of.as_ref().is_some_and(|(_, known)| Arc::ptr_eq(&known.0, &live.0));
