@@ -47,25 +47,20 @@ pub(crate) fn pack(values: impl Iterator<Item = u64>, width: u32, out: &mut Vec<
     out.extend(word.to_le_bytes().iter().zip((0..filled).step_by(8)).map(|(byte, _)| byte));
 }
 
-/// Hands the numbers at `range` of a packed sequence to `each`, in order. What lies past the end reads as 0.
-pub(crate) fn unpack(packed: &[u8], width: u32, range: Range<usize>, mut each: impl FnMut(u64)) {
-    let Ok(bits) = usize::try_from(width) else { return };
+/// The numbers at `range` of a packed sequence, in order. What lies past the end reads as 0.
+pub(crate) fn unpack(packed: &[u8], width: u32, range: Range<usize>) -> impl ExactSizeIterator<Item = u64> {
     let mask = u64::MAX.checked_shr(WIDTH_MAX - width).unwrap_or(0);
-    let start = range.start * bits;
-    let places = range.scan(start, |next, _| {
-        let bit = *next;
-        *next += bits;
-        Some((bit / 8, bit % 8))
-    });
-    if bits <= BITS_IN_ONE_LOAD {
-        places.for_each(|(at, shift)| each(load(packed, at) >> shift & mask));
-    } else {
-        places.for_each(|(at, shift)| {
-            // In two steps, because a shift by 64 is none.
-            let next = u64::from(packed.get(at + 8).copied().unwrap_or(0)) << 1 << (63 - shift);
-            each((load(packed, at) >> shift | next) & mask);
-        });
-    }
+    let bits = usize::try_from(width).unwrap_or(0);
+    range.map(move |position| {
+        let (at, shift) = (position * bits / 8, position * bits % 8);
+        let word = load(packed, at) >> shift;
+        if bits <= BITS_IN_ONE_LOAD {
+            return word & mask;
+        }
+        // In two steps, because a shift by 64 is none.
+        let rest = u64::from(packed.get(at + 8).copied().unwrap_or(0)) << 1 << (63 - shift);
+        (word | rest) & mask
+    })
 }
 
 /// A number of this width lies within eight bytes wherever in a byte it begins.
@@ -108,8 +103,7 @@ mod tests {
             pack(values.iter().copied(), bits, &mut packed);
             prop_assert_eq!(packed.len(), packed_bytes(values.len(), bits).unwrap());
             let (a, b) = (cut.0.index(values.len() + 1), cut.1.index(values.len() + 1));
-            let mut back = Vec::new();
-            unpack(&packed, bits, a.min(b)..a.max(b), |value| back.push(value));
+            let back: Vec<_> = unpack(&packed, bits, a.min(b)..a.max(b)).collect();
             prop_assert_eq!(&back, &values[a.min(b)..a.max(b)]);
         }
     }

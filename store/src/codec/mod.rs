@@ -9,7 +9,7 @@ mod bits;
 pub mod block;
 mod bytes;
 mod column;
-mod convert;
+pub(crate) mod convert;
 pub mod frame;
 mod piece;
 mod run;

@@ -7,7 +7,7 @@ use crate::codec::block::{BlockError, Pack, PackBody, PackBuilder, PackLimits};
 use crate::model::{SourceId, TimeRange};
 
 use super::frames::{FrameSettings, Frames, FramesOfMetric};
-use super::merge::{SourceRange, SourceRuns, Tally, overlay_source};
+use super::merge::{NewSources, SourceRange, SourceRuns, Tally, overlay_source};
 
 /// What was made of a range of sources.
 #[derive(Debug, Default)]
@@ -51,21 +51,17 @@ impl Composer {
     /// Takes in the new samples of the sources in `range`, over what `packs` hold of them.
     pub(super) fn compose(
         &mut self,
-        (new, tally): (Vec<(SourceId, SourceRuns)>, Tally),
+        mut new: NewSources,
         packs: &[Arc<Pack>],
         range: SourceRange,
     ) -> Result<Made, BlockError> {
-        self.found.tally.add(tally);
         let mut made = Made::default();
         let mut old = OldSources::new(packs, range);
-        let mut new = new.into_iter().peekable();
-        while let Some(source) = old.peek().into_iter().chain(new.peek().map(|(id, _)| *id)).min() {
+        while let Some(source) = old.peek().into_iter().chain(new.peek()).min() {
             let before = old.take(source)?;
             self.found.old_samples += samples(&before);
-            let runs = match new.next_if(|(id, _)| *id == source) {
-                Some((_, runs)) => overlay_source(before, runs, &mut self.found.tally),
-                None => before,
-            };
+            let tally = &mut self.found.tally;
+            let runs = overlay_source(before, new.take(source, tally), tally);
             self.found.samples += samples(&runs);
             self.found.sources += 1;
             made.packs.extend(self.packs.push(source, &runs));
@@ -133,12 +129,5 @@ impl<'a> OldSources<'a> {
         if self.position >= pack.sources().len() {
             (self.packs, self.position) = (rest, 0);
         }
-    }
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, other: Self) {
-        self.duplicates += other.duplicates;
-        self.corrections += other.corrections;
     }
 }

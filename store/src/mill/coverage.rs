@@ -19,6 +19,7 @@ pub(super) struct Head {
     pub(super) min_time: Timestamp,
     pub(super) catalog: CatalogN,
     pub(super) samples: u32,
+    pub(super) points: u32,
     pub(super) bytes: usize,
 }
 
@@ -46,6 +47,8 @@ pub(super) struct Coverage {
     pub(super) segments: usize,
     /// Their samples.
     pub(super) samples: u64,
+    /// Their points.
+    pub(super) points: u64,
     /// The bytes of their bodies.
     pub(super) bytes: u64,
     /// When the first and the last of them were received.
@@ -132,6 +135,7 @@ impl Coverage {
         for head in taken {
             covered.catalog = covered.catalog.max(head.catalog);
             self.samples += u64::from(head.samples);
+            self.points += u64::from(head.points);
             self.bytes += u64::try_from(head.bytes).unwrap_or(u64::MAX);
         }
         self.segments += taken.len();
@@ -172,6 +176,7 @@ mod tests {
             min_time: at(received),
             catalog: CatalogN::new(seq),
             samples: 1,
+            points: 1,
             bytes: 10,
         };
         Marked { mark, heads: heads.iter().map(head).collect() }

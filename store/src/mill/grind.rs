@@ -33,8 +33,8 @@ use crate::wide::{Deletion, Wide};
 
 /// Bytes of segments that are decoded in one piece of work.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
-/// Memory that a sample takes while it is gathered: a time and a value in vectors that grow by doubling.
-const SAMPLE_BYTES: u64 = 32;
+/// Memory that the value of a sample or the time of a point takes while it is gathered, in vectors that grow by doubling.
+const GATHERED_BYTES: u64 = 12;
 
 /// What a grind takes as worth doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -377,7 +377,9 @@ impl<W: Wide> Grinder<W> {
 
     /// Into how many ranges of sources a bucket is cut so that one fits in memory.
     fn passes(&self, coverage: &Coverage) -> u64 {
-        let held = coverage.samples.saturating_mul(SAMPLE_BYTES).max(coverage.bytes.saturating_mul(4));
+        let held = (coverage.samples + coverage.points)
+            .saturating_mul(GATHERED_BYTES)
+            .max(coverage.bytes.saturating_mul(4));
         held.div_ceil(u64::try_from(self.options.memory_bytes_max).unwrap_or(u64::MAX).max(1)).max(1)
     }
 

@@ -5,10 +5,13 @@
 //! this order wins, and a segment wins over a block. What loses is counted: as a duplicate where the values are the
 //! same, as a correction where they are not.
 
+use std::iter::Peekable;
 use std::ops::Range;
+use std::vec;
 
 use hashbrown::HashMap;
 
+use crate::codec::convert::{index, position};
 use crate::codec::segment::{Column, Segment, SegmentError};
 use crate::codec::{Run, Values};
 use crate::model::{CatalogN, Metric, SourceId, Timestamp};
@@ -41,12 +44,29 @@ pub(super) struct SourceRange {
 /// The series of one source, by metric.
 pub(super) type SourceRuns = Vec<(Metric, Run)>;
 
-/// Samples in the order in which they were added.
+/// The samples of one source, in the order in which they were added.
 #[derive(Debug, Default)]
-struct Gathered {
+struct OfSource {
+    /// The times of its points, which its series share: most points have all metrics.
     times: Vec<Timestamp>,
-    values: Option<Values>,
-    is_unsorted: bool,
+    series: Vec<Series>,
+}
+
+/// The values of one metric of a source, in the order of its points.
+#[derive(Debug)]
+struct Series {
+    metric: usize,
+    points: Points,
+    values: Values,
+}
+
+/// Which points of its source a series has.
+#[derive(Debug)]
+enum Points {
+    /// So far all from this one on.
+    From(usize),
+    /// These.
+    Each(Vec<u32>),
 }
 
 /// The samples of a range of sources.
@@ -57,7 +77,23 @@ pub(super) struct Gather {
     metric_positions: HashMap<Metric, usize>,
     /// Where the series of a source are.
     source_positions: HashMap<SourceId, usize>,
-    sources: Vec<(SourceId, Vec<(usize, Gathered)>)>,
+    sources: Vec<(SourceId, OfSource)>,
+}
+
+/// What was gathered, source by source.
+#[derive(Debug)]
+pub(super) struct NewSources {
+    metrics: Vec<Metric>,
+    sources: Peekable<vec::IntoIter<(SourceId, OfSource)>>,
+}
+
+/// The points of a source in a segment.
+struct Part {
+    /// Where the source is.
+    source: usize,
+    /// Where they begin among all of the source.
+    start: usize,
+    points: Range<usize>,
 }
 
 impl SourceRange {
@@ -99,65 +135,60 @@ impl Gather {
         for (position, metric) in segment.metric_positions() {
             columns.push((metric, segment.column(position, segment.all())?));
         }
-        let runs: Vec<(usize, Range<usize>)> =
-            of_range.into_iter().map(|(source, points)| (self.source(source), points)).collect();
+        let parts: Vec<Part> =
+            of_range.into_iter().map(|(source, points)| self.part(source, segment, points)).collect();
         for (metric, column) in columns {
             let metric = self.metric(metric);
             let is_whole = column.points().eq(segment.all());
             if is_whole {
-                self.add_whole(segment.times(), &column, metric, &runs);
+                self.add_whole(&column, metric, &parts);
             } else {
-                self.add_sparse(segment.times(), &column, metric, &runs);
+                self.add_sparse(&column, metric, &parts);
             }
         }
         Ok(())
     }
 
-    /// Adds a column in which every point has one value.
-    fn add_whole(
-        &mut self,
-        times: &[Timestamp],
-        column: &Column,
-        metric: usize,
-        runs: &[(usize, Range<usize>)],
-    ) {
-        for (source, points) in runs {
-            let Some((_, of_source)) = self.sources.get_mut(*source) else { continue };
-            let gathered = series(of_source, metric);
-            gathered.times(times.get(points.clone()).unwrap_or_default());
-            gathered.values(column.values(), points.clone());
-        }
-    }
-
-    fn add_sparse(
-        &mut self,
-        times: &[Timestamp],
-        column: &Column,
-        metric: usize,
-        runs: &[(usize, Range<usize>)],
-    ) {
-        let mut points = column.points().enumerate().peekable();
-        for (source, of_run) in runs {
-            while points.next_if(|(_, point)| *point < of_run.start).is_some() {}
-            let Some(&(start, _)) = points.peek().filter(|(_, point)| *point < of_run.end) else { continue };
-            let Some((_, of_source)) = self.sources.get_mut(*source) else { continue };
-            let gathered = series(of_source, metric);
-            let mut end = start;
-            while let Some((at, point)) = points.next_if(|(_, point)| *point < of_run.end) {
-                end = at + 1;
-                gathered.times(times.get(point..=point).unwrap_or_default());
-            }
-            gathered.values(column.values(), start..end);
-        }
-    }
-
-    fn source(&mut self, source: SourceId) -> usize {
+    /// Adds the times of a source's points.
+    fn part(&mut self, source: SourceId, segment: &Segment, points: Range<usize>) -> Part {
         let next = self.sources.len();
         let at = *self.source_positions.entry(source).or_insert(next);
         if at == next {
-            self.sources.push((source, Vec::new()));
+            self.sources.push((source, OfSource::default()));
         }
-        at
+        let mut part = Part { source: at, start: 0, points };
+        if let Some((_, of_source)) = self.sources.get_mut(at) {
+            part.start = of_source.times.len();
+            of_source.times.extend_from_slice(segment.times().get(part.points.clone()).unwrap_or_default());
+        }
+        part
+    }
+
+    /// Adds a column in which every point has one value.
+    fn add_whole(&mut self, column: &Column, metric: usize, parts: &[Part]) {
+        for Part { source, start, points } in parts {
+            let Some((_, of_source)) = self.sources.get_mut(*source) else { continue };
+            let of_part = *start..start + points.len();
+            of_source.series(metric, *start).add(of_part, column.values(), points.clone());
+        }
+    }
+
+    fn add_sparse(&mut self, column: &Column, metric: usize, parts: &[Part]) {
+        let mut points = column.points().enumerate().peekable();
+        let mut of_part = Vec::new();
+        for part in parts {
+            while points.next_if(|(_, point)| *point < part.points.start).is_some() {}
+            let Some(&(first, _)) = points.peek().filter(|(_, point)| *point < part.points.end) else {
+                continue;
+            };
+            of_part.clear();
+            while let Some((_, point)) = points.next_if(|(_, point)| *point < part.points.end) {
+                of_part.push(part.start + (point - part.points.start));
+            }
+            let Some((_, of_source)) = self.sources.get_mut(part.source) else { continue };
+            let values = first..first + of_part.len();
+            of_source.series(metric, part.start).add(of_part.iter().copied(), column.values(), values);
+        }
     }
 
     fn metric(&mut self, metric: &Metric) -> usize {
@@ -169,74 +200,101 @@ impl Gather {
         self.metrics.len() - 1
     }
 
-    /// The sources in order, with their runs by metric, and what lost.
-    pub(super) fn finish(self) -> (Vec<(SourceId, SourceRuns)>, Tally) {
-        let Self { metrics, sources, .. } = self;
-        let mut tally = Tally::default();
-        let mut gathered = sources;
-        gathered.sort_unstable_by_key(|(source, _)| *source);
-        let mut sources = Vec::with_capacity(gathered.len());
-        for (source, series) in gathered {
-            let mut runs = SourceRuns::with_capacity(series.len());
-            for (metric, gathered) in series {
-                runs.extend(metrics.get(metric).map(|metric| (metric.clone(), gathered.finish(&mut tally))));
+    /// The sources in order.
+    pub(super) fn finish(mut self) -> NewSources {
+        self.sources.sort_unstable_by_key(|(source, _)| *source);
+        NewSources { metrics: self.metrics, sources: self.sources.into_iter().peekable() }
+    }
+}
+
+impl NewSources {
+    /// The next source.
+    pub(super) fn peek(&mut self) -> Option<SourceId> {
+        self.sources.peek().map(|(source, _)| *source)
+    }
+
+    /// The runs of `source` by metric, where it is next; what lost is counted.
+    pub(super) fn take(&mut self, source: SourceId, tally: &mut Tally) -> SourceRuns {
+        let Some((_, of_source)) = self.sources.next_if(|(next, _)| *next == source) else {
+            return SourceRuns::new();
+        };
+        let OfSource { times, series } = of_source;
+        let mut runs = SourceRuns::with_capacity(series.len());
+        for series in series {
+            let metric = self.metrics.get(series.metric).cloned();
+            runs.extend(metric.map(|metric| (metric, series.run(&times, tally))));
+        }
+        runs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        runs
+    }
+}
+
+impl OfSource {
+    /// The series of `metric`, which begins with the point at `start` where it is new; a source has few.
+    fn series(&mut self, metric: usize, start: usize) -> &mut Series {
+        let at = self.series.iter().position(|series| series.metric == metric).unwrap_or_else(|| {
+            self.series.push(Series { metric, points: Points::From(start), values: Values::EMPTY });
+            self.series.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
+        &mut self.series[at]
+    }
+}
+
+impl Series {
+    /// Adds the values at `range`, each of its point.
+    fn add(&mut self, points: impl Iterator<Item = usize> + Clone, values: &Values, range: Range<usize>) {
+        if let Points::From(first) = self.points {
+            let next = first + self.values.len();
+            if !points.clone().eq(next..next + range.len()) {
+                self.points = Points::Each((first..next).map(position).collect());
             }
-            runs.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            sources.push((source, runs));
         }
-        (sources, tally)
+        if let Points::Each(each) = &mut self.points {
+            each.extend(points.map(position));
+        }
+        append(&mut self.values, values, range);
+    }
+
+    /// Its samples in order, each time once; what lost is counted.
+    fn run(self, times: &[Timestamp], tally: &mut Tally) -> Run {
+        let Self { points, values, .. } = self;
+        let times: Vec<Timestamp> = match points {
+            Points::From(first) => times.get(first..first + values.len()).unwrap_or_default().to_vec(),
+            Points::Each(each) => each.iter().filter_map(|&at| times.get(index(at)).copied()).collect(),
+        };
+        if times.is_sorted_by(|a, b| a < b) {
+            Run::from_checked(times, values)
+        } else {
+            settle(&times, &values, tally)
+        }
     }
 }
 
-/// The series of `metric`; a source has few.
-fn series(of_source: &mut Vec<(usize, Gathered)>, metric: usize) -> &mut Gathered {
-    let at = of_source.iter().position(|(of, _)| *of == metric).unwrap_or_else(|| {
-        of_source.push((metric, Gathered::default()));
-        of_source.len() - 1
-    });
-    #[expect(clippy::indexing_slicing, reason = "found or pushed just now")]
-    &mut of_source[at].1
-}
-
-impl Gathered {
-    fn times(&mut self, times: &[Timestamp]) {
-        let Some(first) = times.first() else { return };
-        self.is_unsorted |=
-            self.times.last().is_some_and(|last| first <= last) || !times.is_sorted_by(|a, b| a < b);
-        self.times.extend_from_slice(times);
+/// Samples in the order of time, of each time the one that was added last.
+fn settle(times: &[Timestamp], values: &Values, tally: &mut Tally) -> Run {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by_key(|&at| times.get(at));
+    let mut run = Run::default();
+    for (at, next) in order.iter().zip(order.iter().skip(1).map(Some).chain([None])) {
+        let (Some(&time), Some(value)) = (times.get(*at), values.get(*at)) else { continue };
+        let Some(&next) = next.filter(|&&next| times.get(next) == Some(&time)) else {
+            run.push(time, value);
+            continue;
+        };
+        let is_same = values.get(next).as_ref() == Some(&value);
+        tally.duplicates += u64::from(is_same);
+        tally.corrections += u64::from(!is_same);
     }
-
-    fn values(&mut self, values: &Values, range: Range<usize>) {
-        match &mut self.values {
-            Some(gathered) => append(gathered, values, range),
-            None => self.values = Some(values.slice(range)),
-        }
-    }
-
-    fn finish(self, tally: &mut Tally) -> Run {
-        let values = self.values.unwrap_or(Values::EMPTY);
-        if !self.is_unsorted {
-            return Run::from_checked(self.times, values);
-        }
-        let mut order: Vec<usize> = (0..self.times.len()).collect();
-        order.sort_by_key(|&at| self.times.get(at));
-        let mut run = Run::default();
-        for (at, next) in order.iter().zip(order.iter().skip(1).map(Some).chain([None])) {
-            let (Some(&time), Some(value)) = (self.times.get(*at), values.get(*at)) else { continue };
-            let Some(&next) = next.filter(|&&next| self.times.get(next) == Some(&time)) else {
-                run.push(time, value);
-                continue;
-            };
-            let is_same = values.get(next).as_ref() == Some(&value);
-            tally.duplicates += u64::from(is_same);
-            tally.corrections += u64::from(!is_same);
-        }
-        run
-    }
+    run
 }
 
 /// Appends the values at `range`.
 fn append(to: &mut Values, from: &Values, range: Range<usize>) {
+    if to.is_empty() {
+        *to = from.slice(range);
+        return;
+    }
     let at = range.clone();
     match (&mut *to, from) {
         (Values::F64(to), Values::F64(from)) => to.extend_from_slice(from.get(at).unwrap_or_default()),
@@ -316,14 +374,15 @@ mod tests {
     }
 
     fn gathered(arrivals: &[(i64, i64)], tally: &mut Tally) -> Run {
-        let mut gathered = Gathered::default();
-        for (time, number) in arrivals {
-            gathered.times(&[at(*time)]);
+        let mut of_source = OfSource::default();
+        for (point, (time, number)) in arrivals.iter().enumerate() {
+            of_source.times.push(at(*time));
             let mut one = Values::EMPTY;
             one.push(value(*number));
-            gathered.values(&one, 0..1);
+            of_source.series(0, point).add([point].into_iter(), &one, 0..1);
         }
-        gathered.finish(tally)
+        let OfSource { times, series } = of_source;
+        series.into_iter().next().map(|series| series.run(&times, tally)).unwrap_or_default()
     }
 
     fn fold(arrivals: &[(i64, i64)]) -> Vec<(Timestamp, Value)> {
@@ -340,6 +399,35 @@ mod tests {
             prop_assert_eq!(merged.iter().collect::<Vec<_>>(), fold(&all));
             let counted = u64::try_from(merged.len()).unwrap() + tally.duplicates + tally.corrections;
             prop_assert_eq!(counted, u64::try_from(all.len()).unwrap());
+        }
+
+        #[test]
+        fn series_that_share_times_keep_their_own_samples(
+            parts in prop::collection::vec(prop::collection::vec((0..50_i64, 0..8_u8), 1..5), 1..8),
+        ) {
+            let (mut of_source, mut arrived, mut count) = (OfSource::default(), vec![Vec::new(); 3], 0_i64);
+            for part in &parts {
+                let start = of_source.times.len();
+                of_source.times.extend(part.iter().map(|(time, _)| at(*time)));
+                for (metric, arrived) in arrived.iter_mut().enumerate() {
+                    let has = |point: &usize| part[*point].1 >> metric & 1 == 1;
+                    let points: Vec<usize> = (0..part.len()).filter(has).collect();
+                    let values: Vec<i64> = (count + 1..).take(points.len()).collect();
+                    count += i64::try_from(points.len()).unwrap();
+                    arrived.extend(points.iter().zip(&values).map(|(point, number)| (part[*point].0, *number)));
+                    if !points.is_empty() {
+                        let of_part = points.iter().map(|point| start + point);
+                        of_source.series(metric, start).add(of_part, &Values::I64(values), 0..points.len());
+                    }
+                }
+            }
+            let OfSource { times, series } = of_source;
+            prop_assert_eq!(series.len(), arrived.iter().filter(|arrived| !arrived.is_empty()).count());
+            for series in series {
+                let metric = series.metric;
+                let run = series.run(&times, &mut Tally::default());
+                prop_assert_eq!(run.iter().collect::<Vec<_>>(), fold(&arrived[metric]));
+            }
         }
 
         #[test]

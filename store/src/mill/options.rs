@@ -18,6 +18,8 @@ pub struct GrindTimes {
     pub late_wait_max: Duration,
     /// An open bucket is ground once its unground tail has at least these bytes, and more than what is ground.
     pub tail_bytes_min: u64,
+    /// An open bucket that ends within so long is left until it is over and what came until then has settled.
+    pub over_soon: Duration,
     /// After which time an open mark counts as closed, holes included.
     pub mark_age_max: Duration,
     /// For how long a seal must have been seen in force before what it replaced is deleted: longer than the longest
@@ -28,13 +30,15 @@ pub struct GrindTimes {
 impl Default for GrindTimes {
     /// Ten seconds are many times what a write takes. Two minutes let a reconnected device finish, and a quarter of
     /// an hour bounds how often a bucket that never falls silent is rewritten. Under 4 MiB a tail is cheaper to read
-    /// than to grind. Five minutes are more than any query may run.
+    /// than to grind, and queries can do without for the last five minutes. Five minutes are more than any query may
+    /// run.
     fn default() -> Self {
         Self {
             settle: Duration::from_secs(10),
             late_quiet: Duration::from_mins(2),
             late_wait_max: Duration::from_mins(15),
             tail_bytes_min: 4 * 1024 * 1024,
+            over_soon: Duration::from_mins(5),
             mark_age_max: Duration::from_hours(24),
             grace: Duration::from_mins(5),
         }

@@ -2,7 +2,8 @@
 //!
 //! A bucket is ground when it has closed and gone quiet, when late segments have settled, or when the unground tail
 //! outgrows what is ground: each grind of an open bucket then at least doubles what is ground, so that all of them
-//! together write at most a small multiple of the last.
+//! together write at most a small multiple of the last. Around its end it is left to itself: what comes in the end
+//! would only have all the rest ground with it once more.
 
 use std::time::Duration;
 
@@ -102,7 +103,9 @@ impl BucketView {
         let Some((first, last)) = self.unground.settled else {
             return Err(if self.unground.more { Why::Unsettled } else { Why::Clean });
         };
-        if self.unground.settled_bytes >= times.tail_bytes_min.max(self.ground_bytes) {
+        let is_ending = self.bucket.end() <= now.saturating_add(times.over_soon)
+            && now < self.bucket.end().saturating_add(times.settle * 2);
+        if !is_ending && self.unground.settled_bytes >= times.tail_bytes_min.max(self.ground_bytes) {
             return Ok(Reason::Tail);
         }
         if self.bucket.end() > now {
@@ -155,9 +158,28 @@ mod tests {
             ground_bytes,
             ..view()
         };
-        assert_eq!(decide(with(4 * MIB, 0), 3_599), Decision::Grind(Reason::Tail));
-        assert_eq!(decide(with(4 * MIB, 5 * MIB), 3_599), Decision::Leave(Why::Open));
-        assert_eq!(decide(with(5 * MIB, 5 * MIB), 3_599), Decision::Grind(Reason::Tail));
+        assert_eq!(decide(with(4 * MIB, 0), 3_299), Decision::Grind(Reason::Tail));
+        assert_eq!(decide(with(4 * MIB, 5 * MIB), 3_299), Decision::Leave(Why::Open));
+        assert_eq!(decide(with(5 * MIB, 5 * MIB), 3_299), Decision::Grind(Reason::Tail));
+    }
+
+    #[test]
+    fn around_its_end_a_bucket_is_left_until_all_of_it_has_settled() {
+        let ending = BucketView {
+            unground: Unground { settled_bytes: 40 * MIB, settled: Some((at(3_000), at(3_590))), more: true },
+            ..view()
+        };
+        assert_eq!(decide(ending, 3_299), Decision::Grind(Reason::Tail));
+        assert_eq!(decide(ending, 3_300), Decision::Leave(Why::Open));
+        assert_eq!(decide(ending, 3_600), Decision::Leave(Why::Late));
+        assert_eq!(decide(ending, 3_619), Decision::Leave(Why::Late));
+        assert_eq!(decide(ending, 3_620), Decision::Grind(Reason::Tail));
+        let closed = BucketView {
+            writers: Writers::Closed,
+            unground: Unground { more: false, ..ending.unground },
+            ..ending
+        };
+        assert_eq!(decide(closed, 3_600), Decision::Grind(Reason::Closed));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use super::coverage::{Head, Marked};
 use super::persistent::{Pages, Persistent};
 use super::{MillFailure, Site};
+use crate::codec::segment::points_told;
 use crate::layout::tables::{MARKS, SEGMENTS};
 use crate::layout::{Covered, MarkRow, SealRow, SegmentRow};
 use crate::model::{Seq, WriterId};
@@ -83,7 +84,10 @@ pub(super) async fn heads<W: Wide>(
 
 impl Head {
     fn of(row: &SegmentRow) -> Self {
+        // A point has a sample or more. What is damaged and says so is found out when it is decoded.
+        let points = points_told(&row.body).and_then(|points| u32::try_from(points).ok()).unwrap_or(u32::MAX);
         Self {
+            points: points.min(row.samples),
             seq: row.seq,
             received_at: row.received_at,
             min_time: row.min_time,

@@ -57,6 +57,7 @@ fn mill(world: &mut World, start: Instant) -> Arc<Mill<Store>> {
             late_quiet: Duration::from_millis(300),
             late_wait_max: Duration::from_secs(1),
             tail_bytes_min: 1,
+            over_soon: Duration::ZERO,
             grace: GRACE,
             ..GrindTimes::default()
         },

@@ -23,10 +23,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const CALIBRATION: Duration = Duration::from_secs(4);
 /// How long it is sent before that.
 const CALIBRATION_WARM_UP: Duration = Duration::from_secs(2);
-/// Messages that a broker may have and the program not: it acknowledges what it merely queues.
-const BACKLOG_MAX: u64 = 50_000;
-/// A system whose counts do not move for so long has nothing left to do.
-const QUIET: Duration = Duration::from_secs(3);
+/// Messages that a broker may have and the program not: it acknowledges what it merely queues. With those that are on
+/// their way to it they are fewer than there are packet identifiers, which some brokers else use twice.
+const BACKLOG_MAX: u64 = 10_000;
+/// A system whose counts do not move for so long has nothing left to do: a database may pause for many seconds.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// One moment: what was sent, used and counted until then.
 struct Mark {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tidemill_analytics::api::{ApiLimits, PromqlLimits};
 use tidemill_analytics::server::ServerLimits;
-use tidemill_ingest::config::IngestConfig;
+use tidemill_ingest::config::{BatchPace, IngestConfig};
 use tidemill_ingest::decode::DecodeLimits;
 use tidemill_ingest::reject_gate::RejectRates;
 use tidemill_ingest::source::listener::{Limits, ListenerConfig, bind_is_allowed};
@@ -83,6 +83,7 @@ impl Config {
         let shutdown_timeout = raw.shutdown_timeout.0;
         let retention = retention(&raw.store.retention).context("[store.retention]")?;
         let mut ingest = ingest(&raw.ingest, retention.raw)?;
+        ingest.pace.beat = raw.ingest.beat.map_or_else(|| beat(raw.store.backend), |beat| beat.0);
         let mqtt = brokers(&raw.ingest.mqtt, ingest.templates.subscriptions(), shutdown_timeout);
         let listener = listener(&raw.ingest.listener, shutdown_timeout)?;
         let packet_bytes_max = listener.as_ref().map_or(0, |listener| listener.limits.packet_bytes_max);
@@ -242,6 +243,15 @@ fn first_era(raw: &RawConfig) -> anyhow::Result<FirstEra> {
         shards: ShardCount::new(era.shards).context("store.first_era.shards")?,
         bucket_width: BucketWidth::new(era.bucket_width.0).context("store.first_era.bucket_width")?,
     })
+}
+
+/// How long busy shards let messages collect where nothing else is said: a write costs Cassandra half a millisecond of
+/// a processor whatever is in it, which is as much as a few hundred messages.
+const fn beat(backend: RawBackend) -> Duration {
+    match backend {
+        RawBackend::Embedded => BatchPace::BEAT_DEFAULT,
+        RawBackend::Cassandra => Duration::from_millis(20),
+    }
 }
 
 /// Raw samples are `kept` for so long: what would be gone at once is not taken.

@@ -52,6 +52,7 @@ pub(super) fn mill(
             late_quiet: raw.late_quiet.0,
             late_wait_max: raw.late_wait_max.0,
             tail_bytes_min: raw.tail_bytes_min,
+            over_soon: raw.over_soon.0,
             mark_age_max: raw.mark_age_max.0,
             grace: raw.grace.0,
         },

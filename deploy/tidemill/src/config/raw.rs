@@ -186,6 +186,9 @@ section! {
         future_max: Span = Span::seconds(300),
         /// Memory for messages between socket and store; when it is full, reading stops.
         memory_bytes_max: u64 = 64 << 20,
+        /// How long a shard that is busy lets messages collect before it writes them; not given: 4ms in the embedded
+        /// store, 20ms in Cassandra, where a write costs more.
+        beat: Option<Span> = None,
         /// Most bytes of a rejected payload that are kept.
         reject_payload_bytes_max: u64 = 64 << 10,
         /// Bytes of rejects of one device that are kept a day; beyond it they are counted, but for firsts of reasons.
@@ -308,6 +311,8 @@ section! {
         late_wait_max: Span = Span::seconds(900),
         /// A bucket that is not over is ground once so many bytes wait, and more than are ground.
         tail_bytes_min: u64 = 4 << 20,
+        /// One that ends within so long is left until it is over, or all of it would soon be ground once more.
+        over_soon: Span = Span::seconds(300),
         /// After this time a writer that left its mark open is taken for gone.
         mark_age_max: Span = Span::days(1),
         /// How long what was replaced stays for those that still read it: longer than the longest query and the

@@ -2,8 +2,8 @@
 //!
 //! Two habits of the library are dealt with here. It keeps what it has read of a connection that breaks, and would
 //! hand it out on the next one, where packet identifiers mean something else: [`Client::reset`] drops it. And its
-//! queue of requests must take every acknowledgement at once, because nobody may wait for it: it has room for all
-//! packet identifiers there are.
+//! queue of requests must take every acknowledgement at once, because nobody may wait for it: it has room for more
+//! than there are packet identifiers.
 
 use std::sync::Arc;
 
@@ -15,8 +15,11 @@ use super::config::{Broker, MqttConfig, Version};
 use super::fault::{Fault, FaultKind};
 use crate::source::{Publish, Qos};
 
-/// Every packet identifier may wait for its acknowledgement to be written, besides SUBSCRIBE and DISCONNECT.
-const REQUESTS_MAX: usize = 65_536 + 16;
+/// Acknowledgements that may wait to be written, besides SUBSCRIBE and DISCONNECT: the library reads ten packets for each
+/// that it writes while there are any to read. There are 65,535 packet identifiers, but a broker may use them again too
+/// early: Mosquitto 2.0.11 sends far more at once than it was asked to where it has messages queued. To leave it for that
+/// would only make it send all of them once more.
+const REQUESTS_MAX: usize = 1 << 18;
 /// Nothing is published here; the library reserves memory for this many messages.
 const OUTGOING_MAX: u16 = 16;
 
@@ -130,7 +133,9 @@ fn transport(tls: &Arc<ClientConfig>) -> Transport {
 
 fn network(config: &MqttConfig) -> NetworkOptions {
     let mut options = NetworkOptions::new();
-    options.set_tcp_nodelay(true);
+    // The library flushes after each acknowledgement. Left to Nagle's algorithm, those of a group come to one packet and
+    // wake the broker once; its next message, which they make room for, lets the next ones go.
+    options.set_tcp_nodelay(false);
     options.set_connection_timeout(config.connect_timeout.as_secs().max(1));
     options
 }

@@ -318,8 +318,7 @@ fn parse_odd(form: Form, n: usize, reader: &mut Reader<'_>) -> Result<Vec<Odd>, 
     let mut is_double = vec![true; count];
     if matches!(form, Form::Numbers(_)) {
         let packed = reader.take(bits::packed_bytes(count, 1)?, "odd values")?;
-        is_double.clear();
-        bits::unpack(packed, 1, 0..count, |bit| is_double.push(bit != 0));
+        is_double = bits::unpack(packed, 1, 0..count).map(|bit| bit != 0).collect();
     }
     let mut odd: Vec<Odd> = Vec::with_capacity(count);
     for (at, is_double) in positions.into_iter().zip(is_double) {

@@ -18,7 +18,5 @@ pub(super) fn encode(raw: &[i64], out: &mut Vec<u8>) {
 
 pub(super) fn decode(reader: &mut Reader<'_>, extent: &Extent<'_>) -> Result<Values, Malformed> {
     let packed = reader.take(bits::packed_bytes(extent.values, 1)?, "booleans")?;
-    let mut values = Vec::with_capacity(extent.wanted.len());
-    bits::unpack(packed, 1, extent.wanted.clone(), |bit| values.push(bit != 0));
-    Ok(Values::Bool(values))
+    Ok(Values::Bool(bits::unpack(packed, 1, extent.wanted.clone()).map(|bit| bit != 0).collect()))
 }

@@ -135,10 +135,9 @@ impl<'a> Frame<'a> {
         Ok(Self { least, width, packed })
     }
 
-    fn each(&self, range: Range<usize>, mut each: impl FnMut(i64)) {
-        bits::unpack(self.packed, self.width, range, |value| {
-            each(self.least.wrapping_add(value.cast_signed()));
-        });
+    fn values(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = i64> {
+        let least = self.least;
+        bits::unpack(self.packed, self.width, range).map(move |value| least.wrapping_add(value.cast_signed()))
     }
 }
 
@@ -180,9 +179,8 @@ impl<'a> Integers<'a> {
 
     /// Appends the values at `range`, which must lie within the column; `starts` as they were encoded with.
     pub(crate) fn decode(&self, range: Range<usize>, starts: Starts<'_>, out: &mut Vec<i64>) {
-        out.reserve(range.len());
         match self {
-            Self::Frame(frame) => frame.each(range, |value| out.push(value)),
+            Self::Frame(frame) => out.extend(frame.values(range)),
             Self::Steps { firsts, steps } => decode_steps(firsts, steps, range, starts, out),
         }
     }
@@ -201,31 +199,26 @@ fn decode_steps(
     // From the start of the run that holds the first value to the last run that starts before the end.
     let run = starts.partition_point(|&start| index(start) <= range.start).saturating_sub(1);
     let run_end = starts.partition_point(|&start| index(start) < range.end);
-    let mut heads = Vec::with_capacity(run_end - run);
-    firsts.each(run..run_end, |value| heads.push(value));
-    let mut heads =
-        starts.get(run..run_end).unwrap_or_default().iter().map(|&start| index(start)).zip(heads).peekable();
-    let first = heads.peek().map_or(0, |&(start, _)| start);
-    let (mut at, mut value) = (first, 0);
-    let mut put = |at: usize, value: i64| {
-        if at >= range.start {
-            out.push(value);
-        }
-    };
+    let starts = starts.get(run..run_end).unwrap_or_default();
+    let first = starts.first().map_or(0, |&start| index(start));
+    // Steps lie at the end of where the values will: no value is written over one that is still needed.
+    let begin = out.len();
+    out.resize(begin + starts.len(), 0);
     // A run has one step fewer than it has values, and so have all runs before it.
-    steps.each(first - run..range.end - run_end, |step| {
-        while let Some((_, head)) = heads.next_if(|&(start, _)| start == at) {
-            value = head;
-            put(at, value);
-            at += 1;
+    out.extend(steps.values(first - run..range.end - run_end));
+    let values = out.get_mut(begin..).unwrap_or_default();
+    let ends = starts.iter().skip(1).map(|&start| index(start)).chain([range.end]);
+    let (mut from, mut to) = (starts.len(), 0);
+    for (mut value, end) in firsts.values(run..run_end).zip(ends) {
+        values.get_mut(to).into_iter().for_each(|place| *place = value);
+        to += 1;
+        while to < end - first {
+            value = value.wrapping_add(values.get(from).copied().unwrap_or(0));
+            values.get_mut(to).into_iter().for_each(|place| *place = value);
+            (from, to) = (from + 1, to + 1);
         }
-        value = value.wrapping_add(step);
-        put(at, value);
-        at += 1;
-    });
-    for (start, head) in heads {
-        put(start, head);
     }
+    out.drain(begin..begin + range.start - first);
 }
 
 #[cfg(test)]

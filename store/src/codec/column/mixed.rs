@@ -50,13 +50,10 @@ pub(super) fn decode(kinds: u8, reader: &mut Reader<'_>, extent: &Extent<'_>) ->
     let width = rank_width(&present);
     let packed = reader.take(bits::packed_bytes(extent.values, width)?, "the kinds of values")?;
     let mut counts = [0_usize; 4];
-    bits::unpack(packed, width, 0..extent.values, |rank| {
-        usize::try_from(rank)
-            .ok()
-            .and_then(|rank| counts.get_mut(rank))
-            .into_iter()
-            .for_each(|count| *count += 1);
-    });
+    let ranks = || bits::unpack(packed, width, 0..extent.values).map(|rank| usize::try_from(rank).ok());
+    for rank in ranks() {
+        rank.and_then(|rank| counts.get_mut(rank)).into_iter().for_each(|count| *count += 1);
+    }
     let mut columns = Vec::with_capacity(present.len());
     for (kind, count) in present.iter().zip(counts) {
         let length = reader.length("a column of one kind")?;
@@ -64,10 +61,10 @@ pub(super) fn decode(kinds: u8, reader: &mut Reader<'_>, extent: &Extent<'_>) ->
         columns.push(decode_part(*kind, reader.take(length, "a column of one kind")?, &part)?.into_iter());
     }
     let mut values = Vec::with_capacity(extent.values);
-    bits::unpack(packed, width, 0..extent.values, |rank| {
-        let column = usize::try_from(rank).ok().and_then(|rank| columns.get_mut(rank));
+    for rank in ranks() {
+        let column = rank.and_then(|rank| columns.get_mut(rank));
         values.extend(column.and_then(Iterator::next));
-    });
+    }
     if values.len() < extent.values {
         return Err(Malformed::Invalid("a value is of a kind that its column does not have"));
     }

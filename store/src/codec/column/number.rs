@@ -158,15 +158,13 @@ pub(super) fn decode_numbers(
     let kinds = reader.take(bits::packed_bytes(extent.values, 1)?, "the kinds of numbers")?;
     let exceptions = Exceptions::parse(patched, extent.values, reader)?;
     let scale = Exponent::from_bits(exponent).scale();
-    let mut scaled = super::integers(reader, extent)?.into_iter();
-    let mut values = Vec::with_capacity(extent.wanted.len());
-    bits::unpack(kinds, 1, extent.wanted.clone(), |is_double| {
-        let scaled = scaled.next().unwrap_or(0);
-        values.push(match is_double {
-            0 => Value::I64(scale.unscaled_i64(scaled)),
-            _ => Value::F64(scale.unscaled(scaled)),
-        });
-    });
+    let scaled = super::integers(reader, extent)?;
+    let kinds = bits::unpack(kinds, 1, extent.wanted.clone());
+    let value = |(is_double, scaled)| match is_double {
+        0 => Value::I64(scale.unscaled_i64(scaled)),
+        _ => Value::F64(scale.unscaled(scaled)),
+    };
+    let mut values: Vec<_> = kinds.zip(scaled).map(value).collect();
     exceptions.patch(extent, &mut values, |raw, place| match place.kind() {
         ValueKind::F64 => Value::F64(double(raw)),
         ValueKind::I64 | ValueKind::Bool | ValueKind::Text => Value::I64(raw),

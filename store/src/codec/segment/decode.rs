@@ -90,6 +90,14 @@ pub struct Heading {
     rest: usize,
 }
 
+/// How many points a body says that it has; it is not checked.
+pub(crate) fn points_told(body: &[u8]) -> Option<usize> {
+    let (_, content) = body.split_first()?;
+    let mut reader = Reader::new(content);
+    pass_metrics(&mut reader).ok()?;
+    reader.length("the number of points").ok()
+}
+
 impl Heading {
     /// Decodes the beginning of `body`.
     pub fn decode(body: Bytes, limits: Limits) -> Result<Self, SegmentError> {

@@ -40,6 +40,7 @@ use crate::model::{CatalogN, NameError, Timestamp, Value};
 use super::bytes::Malformed;
 
 pub use build::SegmentBuilder;
+pub(crate) use decode::points_told;
 pub use decode::{Heading, Segment};
 pub use read::{Column, Samples};
 

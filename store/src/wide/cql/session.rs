@@ -108,6 +108,11 @@ pub(super) async fn open(options: &CqlOptions, purpose: Purpose) -> Result<Sessi
         Ok(session) => session,
         Err(error) => return Err(explain(options, &error).await),
     };
+    // A node that has too much to do tells at first of nobody, itself included.
+    let tells = session.get_cluster_state().get_nodes_info().iter().any(|node| node.datacenter.is_some());
+    if !tells {
+        session.refresh_metadata().await.map_err(|error| OpenError::Other(error.to_string()))?;
+    }
     check_datacenter(options, &session)?;
     Ok(session)
 }

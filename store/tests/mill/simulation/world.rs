@@ -360,6 +360,7 @@ impl World {
                 late_quiet: Duration::from_secs(3),
                 late_wait_max: Duration::from_secs(8),
                 tail_bytes_min: 150,
+                over_soon: self.random.pick(&[Duration::ZERO, Duration::from_secs(20)]),
                 mark_age_max: Duration::from_mins(10),
                 grace,
             },

@@ -30,7 +30,8 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 const STOP_WITHIN: Duration = Duration::from_mins(1);
 /// Where Debian keeps the broker.
 const MOSQUITTO: [&str; 3] = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto"];
-/// Messages on the way to one consumer, as its own default asks for.
+/// Messages on the way to one consumer, as its own default asks for. Without a bound it would take no heed of what a
+/// consumer asks for, and use packet identifiers again that are not acknowledged yet.
 const MOSQUITTO_IN_FLIGHT_MAX: u16 = 1_000;
 
 /// Where data goes.

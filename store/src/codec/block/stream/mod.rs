@@ -355,12 +355,9 @@ impl StreamReader {
                     return Err(Malformed::Invalid("integers of more than 64 bits"));
                 }
                 let packed = reader.take(bits::packed_bytes(n, width)?, "a page")?;
-                let mut places = out.iter_mut();
-                bits::unpack(packed, width, 0..n, |number| {
-                    if let Some(place) = places.next() {
-                        *place = each(least.wrapping_add(number.cast_signed()));
-                    }
-                });
+                for (place, number) in out.iter_mut().zip(bits::unpack(packed, width, 0..n)) {
+                    *place = each(least.wrapping_add(number.cast_signed()));
+                }
             }
             Coder::Coded(center, shares, decoder) => {
                 let decoder = decoder.get_or_init(|| Decoder::new(shares));
